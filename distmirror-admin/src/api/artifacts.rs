@@ -1,0 +1,192 @@
+//! `/artifacts`: declare, find, retry, take out of service and put back.
+
+use std::sync::Arc;
+
+use distmirror_core::{ArtifactId, Declare, Error, declaration::required_text};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+use uuid::Uuid;
+
+use crate::{
+    api::Tag,
+    identity::Who,
+    json::{self, Artifact, List},
+    listing::ArtifactQuery,
+    problem::Problem,
+    request,
+    site::Site,
+};
+
+/// What is wanted and why.
+#[derive(Debug, Default, Object)]
+struct DeclareRequest {
+    /// `file`, also if it is left out.
+    kind: Option<String>,
+    /// The `http` or `https` URI; required.
+    uri: Option<String>,
+    /// The SHA-256 that the bytes must have, in hexadecimal.
+    sha256: Option<String>,
+    /// The SHA-512 that the bytes must have, in hexadecimal.
+    sha512: Option<String>,
+    /// Subresource Integrity metadata that the bytes must have, such as `sha512-BASE64`.
+    integrity: Option<String>,
+    /// Why it is needed; required.
+    reason: Option<String>,
+    /// The project that needs it.
+    project: Option<String>,
+    /// Its licence, as an SPDX expression.
+    license: Option<String>,
+    /// Where the request was discussed.
+    ticket: Option<String>,
+}
+
+/// Why something is done.
+#[derive(Debug, Default, Object)]
+struct ReasonRequest {
+    /// The reason; required.
+    reason: Option<String>,
+}
+
+#[derive(ApiResponse)]
+enum Declared {
+    /// Nobody had declared it before.
+    #[oai(status = 201)]
+    New(Json<Artifact>, #[oai(header = "Location")] String),
+    /// It was declared already; this declaration was added.
+    #[oai(status = 200)]
+    Known(Json<Artifact>),
+}
+
+/// `/artifacts` over this site.
+pub(crate) struct ArtifactsApi(pub(super) Arc<Site>);
+
+#[OpenApi(tag = "Tag::Artifacts")]
+impl ArtifactsApi {
+    /// Declare an artifact
+    ///
+    /// It is fetched once, verified and kept for ever. Declaring it again adds the declaration; with another checksum it
+    /// is refused (409) and both checksums are named.
+    #[oai(path = "/artifacts", method = "post")]
+    async fn declare(&self, who: Who, body: request::Json<DeclareRequest>) -> Result<Declared, Problem> {
+        let wanted = body.check(|body| {
+            let wanted = body.to_domain();
+            wanted.check(&who.0).map(|_| wanted)
+        })?;
+        let declared = self.0.mirror.declare(&wanted, &who.0).await?;
+        let location = format!("{}/artifacts/{}", super::PREFIX, declared.artifact.id);
+        let artifact = Json(self.represent(declared.artifact).await?);
+        Ok(if declared.is_new { Declared::New(artifact, location) } else { Declared::Known(artifact) })
+    }
+
+    /// List artifacts, newest first
+    #[oai(path = "/artifacts", method = "get")]
+    #[expect(clippy::too_many_arguments, reason = "one for each field of the query; this is how they are declared")]
+    async fn list(
+        &self,
+        /// Only this kind: `file`.
+        kind: Query<Option<String>>,
+        /// Only in this state: `pending`, `fetching`, `present`, `failed` or `quarantined`.
+        state: Query<Option<String>>,
+        /// Only from this upstream host, with its port unless that is the default one.
+        host: Query<Option<String>>,
+        /// Only with a declaration for this project.
+        project: Query<Option<String>>,
+        /// Only with this text in the URI.
+        q: Query<Option<String>>,
+        /// At most so many; 50 if left out, 1000 at most.
+        limit: Query<Option<u64>>,
+        /// `next` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<List<Artifact>>, Problem> {
+        let query =
+            ArtifactQuery { kind: kind.0, state: state.0, host: host.0, project: project.0, q: q.0, cursor: cursor.0 };
+        let (filter, page) = query.parse(limit.0)?;
+        let found = self.0.mirror.catalog().list(&filter, &page).await?;
+        Ok(Json(json::artifacts(self.0.mirror.catalog().as_ref(), found).await?))
+    }
+
+    /// Find an artifact by its URI
+    #[oai(path = "/artifacts/lookup", method = "get")]
+    async fn lookup(
+        &self,
+        /// The URI, in any form that means the same.
+        uri: Query<String>,
+    ) -> Result<Json<Artifact>, Problem> {
+        let found = self.0.mirror.find(&uri).await.map_err(Problem::of_query)?;
+        Ok(Json(self.represent(found).await?))
+    }
+
+    /// Show an artifact
+    #[oai(path = "/artifacts/:id", method = "get")]
+    async fn show(&self, id: Path<Uuid>) -> Result<Json<Artifact>, Problem> {
+        let found = self.0.artifact(ArtifactId(id.0)).await?;
+        Ok(Json(self.represent(found).await?))
+    }
+
+    /// Fetch an artifact that failed again, now
+    #[oai(path = "/artifacts/:id/retry", method = "post")]
+    async fn retry(&self, who: Who, id: Path<Uuid>) -> Result<Json<Artifact>, Problem> {
+        let artifact = self.0.mirror.retry(ArtifactId(id.0), &who.0).await?;
+        Ok(Json(self.represent(artifact).await?))
+    }
+
+    /// Take an artifact out of service
+    ///
+    /// Its bytes are kept. Clients are told the reason.
+    #[oai(path = "/artifacts/:id/quarantine", method = "post")]
+    async fn quarantine(
+        &self,
+        who: Who,
+        id: Path<Uuid>,
+        body: request::Json<ReasonRequest>,
+    ) -> Result<Json<Artifact>, Problem> {
+        let reason = body.reason()?;
+        let artifact = self.0.mirror.quarantine(ArtifactId(id.0), &reason, &who.0).await?;
+        Ok(Json(self.represent(artifact).await?))
+    }
+
+    /// Put an artifact back into service
+    #[oai(path = "/artifacts/:id/release", method = "post")]
+    async fn release(
+        &self,
+        who: Who,
+        id: Path<Uuid>,
+        body: request::Json<ReasonRequest>,
+    ) -> Result<Json<Artifact>, Problem> {
+        let reason = body.reason()?;
+        let artifact = self.0.mirror.release(ArtifactId(id.0), &reason, &who.0).await?;
+        Ok(Json(self.represent(artifact).await?))
+    }
+}
+
+impl ArtifactsApi {
+    async fn represent(&self, artifact: distmirror_core::Artifact) -> Result<Artifact, Problem> {
+        Ok(json::artifact(self.0.mirror.catalog().as_ref(), artifact).await?)
+    }
+}
+
+impl DeclareRequest {
+    fn to_domain(&self) -> Declare {
+        let Self { kind, uri, sha256, sha512, integrity, reason, project, license, ticket } = self;
+        Declare {
+            kind: kind.clone().unwrap_or_default(),
+            uri: uri.clone(),
+            sha256: sha256.clone(),
+            sha512: sha512.clone(),
+            integrity: integrity.clone(),
+            reason: reason.clone(),
+            project: project.clone(),
+            license: license.clone(),
+            ticket: ticket.clone(),
+        }
+    }
+}
+
+impl request::Json<ReasonRequest> {
+    fn reason(self) -> Result<String, Problem> {
+        self.check(|body| required_text("reason", body.reason.as_deref()).map_err(Error::Invalid))
+    }
+}

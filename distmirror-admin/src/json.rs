@@ -1,0 +1,301 @@
+//! Artifacts, misses and audit entries as the API shows them. The pages show the same objects.
+
+use distmirror_core as core;
+use distmirror_core::{Catalog, Result, digest::hex};
+use futures::{StreamExt, TryStreamExt, stream};
+use poem_openapi::{
+    Enum, NewType, Object,
+    types::{ParseFromJSON, ToJSON, Type},
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// A moment: RFC 3339, in UTC.
+#[derive(Debug, Clone, Serialize, NewType)]
+#[oai(from_parameter = false, from_multipart = false, to_header = false)]
+pub(crate) struct Moment(String);
+
+impl From<jiff::Timestamp> for Moment {
+    fn from(at: jiff::Timestamp) -> Self {
+        Self(at.to_string())
+    }
+}
+
+/// Where an artifact stands.
+#[derive(Debug, Clone, Copy, Serialize, Enum)]
+#[serde(rename_all = "lowercase")]
+#[oai(rename_all = "lowercase", remote = "core::State")]
+pub(crate) enum State {
+    /// Declared; no worker has taken it yet.
+    Pending,
+    /// Being fetched.
+    Fetching,
+    /// In service.
+    Present,
+    /// The last attempt failed.
+    Failed,
+    /// Taken out of service by a person; the bytes are kept.
+    Quarantined,
+}
+
+/// Why the bytes are believed to be the right ones.
+#[derive(Debug, Clone, Copy, Serialize, Enum)]
+#[serde(rename_all = "kebab-case")]
+#[oai(rename_all = "kebab-case", remote = "core::Trust")]
+pub(crate) enum Trust {
+    /// Somebody declared a checksum, and the bytes have it.
+    Verified,
+    /// Declared without a checksum: whatever came first counts.
+    FirstUse,
+}
+
+/// A thing that was declared.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Artifact {
+    /// Identifies it for ever.
+    pub(crate) id: Uuid,
+    /// `file`.
+    kind: String,
+    /// Its canonical URI.
+    uri: String,
+    pub(crate) state: State,
+    trust: Trust,
+    /// The checksums that were declared for it, as `sha256:HEX`.
+    expected: Vec<String>,
+    /// SHA-256 of the bytes, in hexadecimal; like the other digests `null` until it is present.
+    #[oai(nullable)]
+    sha256: Option<String>,
+    #[oai(nullable)]
+    sha512: Option<String>,
+    /// BLAKE2b with 512 bits.
+    #[oai(nullable)]
+    blake2b: Option<String>,
+    #[oai(nullable)]
+    sha1: Option<String>,
+    #[oai(nullable)]
+    md5: Option<String>,
+    /// Size in bytes.
+    #[oai(nullable)]
+    size: Option<u64>,
+    /// As upstream sent it.
+    #[oai(nullable)]
+    content_type: Option<String>,
+    /// Who wants it and why, oldest first.
+    declarations: Vec<Declaration>,
+    /// How often a worker took it up.
+    attempts: u32,
+    /// Why the last attempt failed.
+    #[oai(nullable)]
+    last_error: Option<String>,
+    /// When it is tried again by itself.
+    #[oai(nullable)]
+    next_attempt_at: Option<Moment>,
+    /// How far the running fetch is.
+    #[oai(nullable)]
+    progress: Option<Progress>,
+    /// Where the bytes came from.
+    #[oai(nullable)]
+    source: Option<Source>,
+    /// Why it was taken out of service.
+    #[oai(nullable)]
+    quarantine_reason: Option<String>,
+    /// When it was first declared.
+    declared_at: Moment,
+    /// When it became present.
+    #[oai(nullable)]
+    fetched_at: Option<Moment>,
+}
+
+/// Who wants an artifact, and why.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Declaration {
+    who: String,
+    reason: String,
+    #[oai(nullable)]
+    project: Option<String>,
+    /// An SPDX expression.
+    #[oai(nullable)]
+    license: Option<String>,
+    #[oai(nullable)]
+    ticket: Option<String>,
+    at: Moment,
+}
+
+/// How far a fetch is, in bytes.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Progress {
+    bytes: u64,
+    /// As upstream announced it.
+    #[oai(nullable)]
+    total: Option<u64>,
+}
+
+/// Where the bytes of an artifact came from.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Source {
+    /// The URL that answered with the bytes.
+    final_url: String,
+    /// Every URL that redirected on the way there, in order.
+    redirects: Vec<String>,
+    /// SHA-256 of the last server's certificate, in hexadecimal; `null` over plain `http`.
+    #[oai(nullable)]
+    peer_certificate_sha256: Option<String>,
+}
+
+/// Requests for something that nobody declared.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Miss {
+    pub(crate) id: Uuid,
+    /// The canonical URI that was asked for.
+    pub(crate) uri: String,
+    /// How often.
+    count: u64,
+    first_seen: Moment,
+    last_seen: Moment,
+    /// The method of the last request.
+    method: String,
+    /// The address of the client that asked last.
+    client: String,
+    #[oai(nullable)]
+    user_agent: Option<String>,
+    #[oai(nullable)]
+    project: Option<String>,
+    /// Whether declaring it makes sense.
+    declarable: bool,
+    /// Why it does not, and what to do instead.
+    #[oai(nullable)]
+    why_not: Option<String>,
+}
+
+/// Something that was done.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct AuditEntry {
+    id: Uuid,
+    at: Moment,
+    /// A person, or a worker.
+    who: String,
+    /// `declared`, `fetched`, `failed`, `retried`, `quarantined`, `released` or `ignored`.
+    action: String,
+    /// The artifact that it was done to.
+    #[oai(nullable)]
+    artifact: Option<Uuid>,
+    /// The reason or the outcome in words.
+    detail: String,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct List<T: Type + ParseFromJSON + ToJSON> {
+    pub(crate) items: Vec<T>,
+    /// Give this as `cursor` to get what follows; `null` at the end.
+    #[oai(nullable)]
+    pub(crate) next: Option<String>,
+}
+
+impl<T: Type + ParseFromJSON + ToJSON> List<T> {
+    /// A page of the domain's things as a page of what the API shows.
+    pub(crate) fn of<D: Into<T>>(page: core::Page<D>) -> Self {
+        let next = page.next.map(|next| next.to_string());
+        Self { items: page.items.into_iter().map(Into::into).collect(), next }
+    }
+}
+
+/// An artifact with its declarations.
+///
+/// # Errors
+/// The catalog's trouble.
+pub(crate) async fn artifact(catalog: &dyn Catalog, artifact: core::Artifact) -> Result<Artifact> {
+    let declarations = catalog.declarations(artifact.id).await?;
+    Ok(Artifact::new(artifact, declarations))
+}
+
+/// A page of artifacts with their declarations, which are looked up several at a time.
+///
+/// # Errors
+/// The catalog's trouble.
+pub(crate) async fn artifacts(catalog: &dyn Catalog, page: core::Page<core::Artifact>) -> Result<List<Artifact>> {
+    let look_ups = page.items.into_iter().map(|found| artifact(catalog, found));
+    let items = stream::iter(look_ups).buffered(LOOK_UPS_AT_ONCE).try_collect().await?;
+    Ok(List { items, next: page.next.map(|next| next.to_string()) })
+}
+
+impl Artifact {
+    fn new(artifact: core::Artifact, declarations: Vec<core::Declaration>) -> Self {
+        let trust = artifact.trust().into();
+        let content = artifact.content.as_ref();
+        let digests = content.map(|content| &content.digests);
+        Self {
+            id: artifact.id.0,
+            kind: artifact.name.kind().to_string(),
+            uri: artifact.name.to_string(),
+            state: artifact.state.into(),
+            trust,
+            expected: artifact.expected.iter().map(ToString::to_string).collect(),
+            sha256: digests.map(|digests| digests.sha256.hex()),
+            sha512: digests.map(|digests| hex(&digests.sha512)),
+            blake2b: digests.map(|digests| hex(&digests.blake2b)),
+            sha1: digests.map(|digests| hex(&digests.sha1)),
+            md5: digests.map(|digests| hex(&digests.md5)),
+            size: content.map(|content| content.size),
+            content_type: content.and_then(|content| content.content_type.clone()),
+            source: content.map(|content| content.source.clone().into()),
+            declarations: declarations.into_iter().map(Into::into).collect(),
+            attempts: artifact.attempts,
+            last_error: artifact.last_error,
+            next_attempt_at: artifact.next_attempt_at.map(Into::into),
+            progress: artifact.progress.map(Into::into),
+            quarantine_reason: artifact.quarantine_reason,
+            declared_at: artifact.declared_at.into(),
+            fetched_at: artifact.fetched_at.map(Into::into),
+        }
+    }
+}
+
+impl From<core::Declaration> for Declaration {
+    fn from(declaration: core::Declaration) -> Self {
+        let core::Declaration { who, reason, project, license, ticket, at, .. } = declaration;
+        Self { who, reason, project, license, ticket, at: at.into() }
+    }
+}
+
+impl From<core::Progress> for Progress {
+    fn from(progress: core::Progress) -> Self {
+        Self { bytes: progress.bytes, total: progress.total }
+    }
+}
+
+impl From<core::Source> for Source {
+    fn from(source: core::Source) -> Self {
+        let core::Source { final_url, redirects, peer_certificate_sha256 } = source;
+        Self { final_url, redirects, peer_certificate_sha256 }
+    }
+}
+
+impl From<core::Miss> for Miss {
+    fn from(miss: core::Miss) -> Self {
+        let why_not = miss.why_not();
+        Self {
+            id: miss.id,
+            uri: miss.name.to_string(),
+            count: miss.count,
+            first_seen: miss.first_seen.into(),
+            last_seen: miss.last_seen.into(),
+            method: miss.method,
+            client: miss.client,
+            user_agent: miss.user_agent,
+            project: miss.project,
+            declarable: why_not.is_none(),
+            why_not: why_not.map(str::to_owned),
+        }
+    }
+}
+
+impl From<core::AuditEntry> for AuditEntry {
+    fn from(entry: core::AuditEntry) -> Self {
+        let core::AuditEntry { id, at, who, action, artifact, detail } = entry;
+        Self { id, at: at.into(), who, action, artifact: artifact.map(|artifact| artifact.0), detail }
+    }
+}
+
+/// How many artifacts' declarations are looked up at a time.
+const LOOK_UPS_AT_ONCE: usize = 16;

@@ -1,0 +1,101 @@
+//! `/artifacts`: search, filter, leaf through.
+
+use std::sync::Arc;
+
+use distmirror_core::State;
+use poem::{
+    Response, handler,
+    web::{Data, Query},
+};
+use serde::Serialize;
+
+use crate::{
+    json::{self, Artifact},
+    listing::{ArtifactQuery, given},
+    pages::Flash,
+    problem::Problem,
+    site::Site,
+};
+
+#[derive(Serialize)]
+struct Artifacts {
+    flash: Option<&'static str>,
+    query: Fields,
+    states: Vec<Link>,
+    items: Vec<Artifact>,
+    /// Where the list starts, unless this is the start.
+    first: Option<String>,
+    next: Option<String>,
+}
+
+/// What the list is narrowed to.
+#[derive(Clone, Default, Serialize)]
+struct Fields {
+    q: Option<String>,
+    state: Option<String>,
+    host: Option<String>,
+    project: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Link {
+    label: &'static str,
+    href: String,
+    current: bool,
+}
+
+/// The list.
+#[handler]
+pub(super) async fn show(
+    site: Data<&Arc<Site>>,
+    Query(query): Query<ArtifactQuery>,
+    flash: Flash,
+) -> Result<Response, Problem> {
+    let fields = Fields {
+        q: given(query.q.clone()),
+        state: given(query.state.clone()),
+        host: given(query.host.clone()),
+        project: given(query.project.clone()),
+    };
+    let (filter, page) = query.parse(None)?;
+    let found = site.mirror.catalog().list(&filter, &page).await?;
+    let list = json::artifacts(site.mirror.catalog().as_ref(), found).await?;
+    let artifacts = Artifacts {
+        flash: flash.0,
+        states: fields.state_links(),
+        items: list.items,
+        first: page.after.map(|_| fields.href(None)),
+        next: list.next.map(|cursor| fields.href(Some(&cursor))),
+        query: fields,
+    };
+    Ok(site.templates.page("artifacts.html", "/artifacts", &artifacts))
+}
+
+impl Fields {
+    /// The address of the list that is narrowed like this.
+    fn href(&self, cursor: Option<&str>) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [
+            ("q", self.q.as_deref()),
+            ("state", self.state.as_deref()),
+            ("host", self.host.as_deref()),
+            ("project", self.project.as_deref()),
+            ("cursor", cursor),
+        ] {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        format!("/artifacts?{}", query.finish()).trim_end_matches('?').to_owned()
+    }
+
+    fn state_links(&self) -> Vec<Link> {
+        let link = |label: &'static str, state: Option<&str>| Link {
+            label,
+            href: Self { state: state.map(str::to_owned), ..self.clone() }.href(None),
+            current: self.state.as_deref() == state,
+        };
+        let states = State::ALL.map(|state| link(state.as_str(), Some(state.as_str())));
+        std::iter::once(link("all", None)).chain(states).collect()
+    }
+}

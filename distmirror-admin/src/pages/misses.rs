@@ -1,0 +1,113 @@
+//! `/misses`: decide about what was asked for in vain.
+
+use std::sync::Arc;
+
+use distmirror_core::Error;
+use poem::{
+    Response, handler,
+    web::{Data, Query},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api::parse_ids,
+    identity::Who,
+    json::{List, Miss},
+    listing::{given, page_request},
+    pages::{Flash, done, form::Form},
+    problem::Problem,
+    site::Site,
+};
+
+#[derive(Debug, Default, Deserialize)]
+struct MissQuery {
+    q: Option<String>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Misses {
+    flash: Option<&'static str>,
+    alert: Option<String>,
+    q: Option<String>,
+    /// What was ticked and typed before an attempt that failed.
+    ticked: Vec<String>,
+    reason: String,
+    items: Vec<Miss>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+/// The list.
+#[handler]
+pub(super) async fn show(
+    site: Data<&Arc<Site>>,
+    Query(query): Query<MissQuery>,
+    flash: Flash,
+) -> Result<Response, Problem> {
+    render(&site, query, flash.0, None).await
+}
+
+/// Declares the ticked misses with one reason.
+#[handler]
+pub(super) async fn declare(site: Data<&Arc<Site>>, who: Who, form: Form) -> Result<Response, Problem> {
+    let ids: Vec<String> = form.all("ids").map(str::to_owned).collect();
+    let outcome = match parse_ids(&ids) {
+        Ok(ids) => {
+            let project = form.given("project");
+            site.mirror.declare_misses(&ids, form.text("reason"), project.as_deref(), &who.0).await.map(drop)
+        }
+        Err(problems) => Err(Error::Invalid(problems)),
+    };
+    finish(&site, &form, outcome, "all-declared").await
+}
+
+/// Ignores what matches a pattern.
+#[handler]
+pub(super) async fn ignore(site: Data<&Arc<Site>>, who: Who, form: Form) -> Result<Response, Problem> {
+    let outcome = site.mirror.ignore_misses(form.text("pattern"), form.text("reason"), &who.0).await;
+    finish(&site, &form, outcome, "ignored").await
+}
+
+async fn finish(
+    site: &Site,
+    form: &Form,
+    outcome: distmirror_core::Result<()>,
+    what: &str,
+) -> Result<Response, Problem> {
+    match outcome.map_err(Problem::from) {
+        Ok(()) => Ok(done("/misses", what)),
+        Err(problem) if problem.is_mendable() => {
+            let status = problem.status_code();
+            let mut page = render(site, MissQuery::default(), None, Some((problem, form))).await?;
+            page.set_status(status);
+            Ok(page)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+async fn render(
+    site: &Site,
+    query: MissQuery,
+    flash: Option<&'static str>,
+    failed: Option<(Problem, &Form)>,
+) -> Result<Response, Problem> {
+    let page = page_request(None, query.cursor.as_deref())?;
+    let q = given(query.q);
+    let found = site.mirror.catalog().misses(q.as_deref(), &page).await?;
+    let List { items, next } = List::of(found);
+    let (alert, form) = failed.map(|(problem, form)| (problem.detail, form)).unzip();
+    let ticked = form.map(|form| form.all("ids").map(str::to_owned).collect());
+    let misses = Misses {
+        flash,
+        alert,
+        q,
+        ticked: ticked.unwrap_or_default(),
+        reason: form.map_or("", |form| form.text("reason")).to_owned(),
+        items,
+        is_first: page.after.is_none(),
+        next,
+    };
+    Ok(site.templates.page("misses.html", "/misses", &misses))
+}

@@ -1,0 +1,253 @@
+//! [`Artifacts`] in SQL.
+
+use async_trait::async_trait;
+use distmirror_core::{
+    Artifact, ArtifactId, Artifacts, Cursor, Declaration, Declared, Digest, Error, Filter, NameKey, NewDeclaration,
+    Page, PageRequest, Result, State, Totals, catalog::rules,
+};
+use jiff::Timestamp;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Insert, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select, Set,
+    sea_query::{Expr, ExprTrait, OnConflict, Query},
+};
+
+use crate::catalog::{
+    SqlCatalog,
+    attempt::{Attempt, Trouble, commit},
+    rows::{
+        artifact::{self, digest_column},
+        audit, contains, count, declaration, miss, parsed, text,
+    },
+};
+
+#[async_trait]
+impl Artifacts for SqlCatalog {
+    async fn declare(&self, wanted: &NewDeclaration, now: Timestamp) -> Result<Declared> {
+        self.write(|| self.try_declare(wanted, now)).await
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Option<Artifact>> {
+        found(self.row(artifact::Entity::find_by_id(id.0)).await?)
+    }
+
+    async fn named(&self, key: &NameKey) -> Result<Option<Artifact>> {
+        found(self.row(by_name(key)).await?)
+    }
+
+    async fn holding(&self, digest: &Digest) -> Result<Option<Artifact>> {
+        let column = digest_column(digest.algorithm());
+        let holders = artifact::Entity::find()
+            .filter(column.eq(digest.as_bytes().to_vec()))
+            .filter(artifact::Column::State.eq(State::Present.as_str()))
+            .order_by_asc(artifact::Column::Id);
+        found(self.row(holders).await?)
+    }
+
+    async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Artifact>> {
+        let mut wanted = filtered(filter).order_by_desc(artifact::Column::Id).limit(page.limit as u64 + 1);
+        if let Some(after) = page.after {
+            wanted = wanted.filter(artifact::Column::Id.lt(after.id));
+        }
+        let items = self.rows(wanted).await?.iter().map(artifact::Model::artifact).collect::<Attempt<_>>()?;
+        Ok(Page::cut(items, page.limit, |artifact: &Artifact| Cursor { key: 0, id: artifact.id.0 }))
+    }
+
+    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>> {
+        let all = declaration::Entity::find()
+            .filter(declaration::Column::Artifact.eq(id.0))
+            .order_by_asc(declaration::Column::At)
+            .order_by_asc(declaration::Column::Id);
+        Ok(self.rows(all).await?.into_iter().map(declaration::Model::declaration).collect::<Attempt<_>>()?)
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        if let Some(totals) = self.totals.last() {
+            return Ok(totals);
+        }
+        let moment = self.totals.moment();
+        let totals = self.read(|| self.counted()).await?;
+        self.totals.keep(totals, moment);
+        Ok(totals)
+    }
+
+    async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
+        let columns = artifact::ActiveModel {
+            state: Set(State::Quarantined.as_str().to_owned()),
+            quarantine_reason: Set(Some(text(reason))),
+            ..Default::default()
+        };
+        let entry = audit::ActiveModel::new(now, who, "quarantined", Some(id), reason);
+        self.write(|| self.decide(id, rules::check_quarantine, |_| columns.clone(), &entry)).await
+    }
+
+    async fn release(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
+        let columns = artifact::ActiveModel {
+            state: Set(State::Present.as_str().to_owned()),
+            quarantine_reason: Set(None),
+            ..Default::default()
+        };
+        let entry = audit::ActiveModel::new(now, who, "released", Some(id), reason);
+        self.write(|| self.decide(id, rules::check_release, |_| columns.clone(), &entry)).await
+    }
+}
+
+impl SqlCatalog {
+    async fn try_declare(&self, wanted: &NewDeclaration, now: Timestamp) -> Attempt<Declared> {
+        let transaction = self.begin().await?;
+        let own_id = ArtifactId::new();
+        let row = find_or_add(own_id, wanted, now, &transaction).await?;
+        let artifact = add_checksums(row, wanted, &transaction).await?;
+        insert(declaration::ActiveModel::new(artifact.id, wanted, now), &transaction).await?;
+        let entry = audit::ActiveModel::new(now, &wanted.who, "declared", Some(artifact.id), &wanted.reason);
+        insert(entry, &transaction).await?;
+        let key = wanted.name.key().as_bytes().to_vec();
+        miss::Entity::delete_many().filter(miss::Column::NameKey.eq(key)).exec(&transaction).await?;
+        commit(transaction).await?;
+        Ok(Declared { is_new: artifact.id == own_id, artifact })
+    }
+
+    /// Changes an artifact because a person said so, and writes it down.
+    pub(super) async fn decide(
+        &self,
+        id: ArtifactId,
+        check: impl Fn(&Artifact) -> Result<()>,
+        columns: impl Fn(&artifact::Model) -> artifact::ActiveModel,
+        entry: &audit::ActiveModel,
+    ) -> Attempt<Artifact> {
+        let transaction = self.begin().await?;
+        let row = artifact::Entity::find_by_id(id.0).one(&transaction).await?;
+        let row = row.ok_or_else(|| Error::NotFound { what: "artifact", id: id.to_string() })?;
+        check(&row.artifact()?)?;
+        let changed = change(&row, columns(&row), &transaction).await?.artifact()?;
+        insert(entry.clone(), &transaction).await?;
+        commit(transaction).await?;
+        Ok(changed)
+    }
+
+    async fn counted(&self) -> Attempt<Totals> {
+        let by_state: Vec<(String, i64)> = artifact::Entity::find()
+            .select_only()
+            .column(artifact::Column::State)
+            .column_as(artifact::Column::Id.count(), "count")
+            .group_by(artifact::Column::State)
+            .into_tuple()
+            .all(&self.connection)
+            .await?;
+        let mut totals = Totals { misses: miss::Entity::find().count(&self.connection).await?, ..Totals::default() };
+        for (state, number) in by_state {
+            *totals.in_state_mut(parsed(&state)?) = count(number)?;
+        }
+        Ok(totals)
+    }
+}
+
+/// The row of what is wanted: the one that is there, or that somebody else is adding at this moment, or a new one.
+async fn find_or_add(
+    own_id: ArtifactId,
+    wanted: &NewDeclaration,
+    now: Timestamp,
+    connection: &impl ConnectionTrait,
+) -> Attempt<artifact::Model> {
+    let key = wanted.name.key();
+    if let Some(row) = by_name(&key).one(connection).await? {
+        return Ok(row);
+    }
+    let row = artifact::ActiveModel::new(own_id, wanted, now);
+    insert_unless_there(row, artifact::Column::NameKey, artifact::Column::Id, connection).await?;
+    by_name(&key).one(connection).await?.ok_or(Trouble::Outrun)
+}
+
+/// Adds the checksums that are not on record yet. Who changes the row meanwhile may have added others, which then count.
+async fn add_checksums(
+    row: artifact::Model,
+    wanted: &NewDeclaration,
+    connection: &impl ConnectionTrait,
+) -> Attempt<Artifact> {
+    let before = row.artifact()?;
+    let expected = rules::checksums_after(&before, wanted)?;
+    if expected == before.expected {
+        return Ok(before);
+    }
+    let columns = artifact::ActiveModel { expected: Set(expected.to_string()), ..Default::default() };
+    change(&row, columns, connection).await?.artifact()
+}
+
+/// The one row with this name.
+pub(super) fn by_name(key: &NameKey) -> Select<artifact::Entity> {
+    artifact::Entity::find().filter(artifact::Column::NameKey.eq(key.as_bytes().to_vec()))
+}
+
+/// Writes these columns, unless somebody changed the row since it was read; returns the row as it is then.
+pub(super) async fn change(
+    read: &artifact::Model,
+    columns: artifact::ActiveModel,
+    connection: &impl ConnectionTrait,
+) -> Attempt<artifact::Model> {
+    let columns = artifact::ActiveModel { revision: Set(read.revision + 1), ..columns };
+    let result = artifact::Entity::update_many()
+        .set(columns)
+        .filter(artifact::Column::Id.eq(read.id))
+        .filter(artifact::Column::Revision.eq(read.revision))
+        .exec(connection)
+        .await?;
+    if result.rows_affected != 1 {
+        return Err(Trouble::Outrun);
+    }
+    artifact::Entity::find_by_id(read.id).one(connection).await?.ok_or(Trouble::Outrun)
+}
+
+/// Adds a row.
+pub(super) async fn insert<A>(row: A, connection: &impl ConnectionTrait) -> Result<(), DbErr>
+where
+    A: sea_orm::ActiveModelTrait,
+{
+    Insert::one(row).exec_without_returning(connection).await.map(drop)
+}
+
+/// Adds a row unless there is one with the same value in the unique column.
+pub(super) async fn insert_unless_there<A, C>(
+    row: A,
+    unique: C,
+    id: C,
+    connection: &impl ConnectionTrait,
+) -> Result<(), DbErr>
+where
+    A: sea_orm::ActiveModelTrait,
+    C: ColumnTrait,
+{
+    let conflict = OnConflict::column(unique).do_nothing_on([id]).to_owned();
+    match Insert::one(row).on_conflict(conflict).exec_without_returning(connection).await {
+        Err(DbErr::RecordNotInserted) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn found(row: Option<artifact::Model>) -> Result<Option<Artifact>> {
+    Ok(row.map(|row| row.artifact()).transpose()?)
+}
+
+fn filtered(filter: &Filter) -> Select<artifact::Entity> {
+    let mut wanted = artifact::Entity::find();
+    if let Some(kind) = filter.kind {
+        wanted = wanted.filter(artifact::Column::Kind.eq(kind.as_str()));
+    }
+    if let Some(state) = filter.state {
+        wanted = wanted.filter(artifact::Column::State.eq(state.as_str()));
+    }
+    if let Some(host) = &filter.host {
+        wanted = wanted.filter(artifact::Column::Host.eq(text(host)));
+    }
+    if let Some(project) = &filter.project {
+        let declared = Query::select()
+            .column(declaration::Column::Artifact)
+            .from(declaration::Entity)
+            .and_where(Expr::col(declaration::Column::Project).eq(text(project)))
+            .take();
+        wanted = wanted.filter(artifact::Column::Id.in_subquery(declared));
+    }
+    if let Some(searched) = &filter.text {
+        wanted = wanted.filter(contains(artifact::Column::Name, searched));
+    }
+    wanted
+}

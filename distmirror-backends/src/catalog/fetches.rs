@@ -1,0 +1,195 @@
+//! [`Fetches`] in SQL. A lease is a token on the row of the artifact; who changes the row first has it.
+
+use async_trait::async_trait;
+use distmirror_core::{
+    Artifact, ArtifactId, Error, Failure, Fetched, Fetches, Job, Lease, LeaseRequest, Progress, Result, State,
+    catalog::rules,
+};
+use jiff::Timestamp;
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, ExprTrait},
+};
+use uuid::Uuid;
+
+use crate::catalog::{
+    SqlCatalog,
+    artifacts::{change, insert},
+    attempt::{Attempt, Trouble, commit},
+    rows::{artifact, artifact_blob, audit, malformed, micros, number, text},
+};
+
+#[async_trait]
+impl Fetches for SqlCatalog {
+    async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Job>> {
+        /// After so many rounds in which others were faster there is work for all of them.
+        const ROUNDS: usize = 5;
+        for _ in 0..ROUNDS {
+            let due = self.read(|| self.due(request, now)).await?;
+            if due.is_empty() {
+                break;
+            }
+            let jobs = self.write(|| self.take_up(&due, request, now)).await?;
+            if !jobs.is_empty() {
+                return Ok(jobs);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Result<()> {
+        self.write(|| self.try_renew(lease, expires_at, progress)).await
+    }
+
+    async fn complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Result<()> {
+        self.write(|| self.try_complete(lease, fetched, now)).await
+    }
+
+    async fn fail(&self, lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        self.write(|| self.try_fail(lease, failure, retry_at, now)).await
+    }
+
+    async fn give_back(&self, lease: &Lease, now: Timestamp) -> Result<()> {
+        self.write(|| self.try_give_back(lease, now)).await
+    }
+
+    async fn retry(&self, id: ArtifactId, who: &str, now: Timestamp) -> Result<Artifact> {
+        let columns = |row: &artifact::Model| artifact::ActiveModel {
+            attempts_before: Set(row.attempts),
+            last_error: Set(None),
+            ..artifact::ActiveModel::waiting(State::Pending, Some(now))
+        };
+        let entry = audit::ActiveModel::new(now, who, "retried", Some(id), "");
+        self.write(|| self.decide(id, rules::check_retry, columns, &entry)).await
+    }
+}
+
+impl SqlCatalog {
+    /// What is due, longest first: more than was asked for, because others take of it as well.
+    async fn due(&self, request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<artifact::Model>> {
+        const SPARE: usize = 16;
+        const MOST: usize = 1000;
+        if request.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut due = artifact::Entity::find().filter(artifact::Column::DueAt.lte(micros(now)));
+        if !request.busy_hosts.is_empty() {
+            due = due.filter(artifact::Column::Host.is_not_in(request.busy_hosts.iter().map(|host| text(host))));
+        }
+        let ordered = due
+            .order_by_asc(artifact::Column::DueAt)
+            .order_by_asc(artifact::Column::Host)
+            .order_by_asc(artifact::Column::Id);
+        Ok(ordered.limit((request.limit.min(MOST) + SPARE) as u64).all(&self.connection).await?)
+    }
+
+    async fn take_up(&self, due: &[artifact::Model], request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<Job>> {
+        let expires_at = now + request.lease_for;
+        let transaction = self.begin().await?;
+        let mut jobs = Vec::new();
+        for row in due {
+            if jobs.len() == request.limit {
+                break;
+            }
+            let token = Uuid::new_v4();
+            let columns = artifact::ActiveModel {
+                lease_token: Set(Some(token)),
+                lease_worker: Set(Some(text(&request.worker))),
+                attempts: Set(row.attempts + 1),
+                ..artifact::ActiveModel::waiting(State::Fetching, Some(expires_at))
+            };
+            match change(row, columns, &transaction).await {
+                Ok(taken) => jobs.push(job(&taken, token, expires_at)?),
+                Err(Trouble::Outrun) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        commit(transaction).await?;
+        Ok(jobs)
+    }
+
+    async fn try_renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Attempt<()> {
+        let columns = artifact::ActiveModel {
+            due_at: Set(Some(micros(expires_at))),
+            progress_bytes: Set(Some(number(progress.bytes))),
+            progress_total: Set(progress.total.map(number)),
+            ..Default::default()
+        };
+        let renewed = artifact::Entity::update_many()
+            .set(columns)
+            .col_expr(artifact::Column::Revision, Expr::col(artifact::Column::Revision).add(1))
+            .filter(artifact::Column::Id.eq(lease.artifact.0))
+            .filter(artifact::Column::LeaseToken.eq(lease.token))
+            .exec(&self.connection)
+            .await?;
+        if renewed.rows_affected == 1 { Ok(()) } else { Err(lost(lease)) }
+    }
+
+    async fn try_complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Attempt<()> {
+        let transaction = self.begin().await?;
+        let row = leased(lease, &transaction).await?;
+        rules::check_content(&row.artifact()?.expected, &fetched.content)?;
+        change(&row, artifact::ActiveModel::present(&fetched.content, now)?, &transaction).await?;
+        let blobs = (0..).zip(&fetched.blobs);
+        let blobs = blobs.map(|(position, blob)| artifact_blob::ActiveModel::new(lease.artifact, position, blob));
+        artifact_blob::Entity::insert_many(blobs).exec_without_returning(&transaction).await?;
+        let detail = rules::fetched_detail(&fetched.content);
+        insert(audit::ActiveModel::new(now, worker(&row), "fetched", Some(lease.artifact), &detail), &transaction)
+            .await?;
+        commit(transaction).await
+    }
+
+    async fn try_fail(
+        &self,
+        lease: &Lease,
+        failure: &Failure,
+        retry_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Attempt<()> {
+        let transaction = self.begin().await?;
+        let row = leased(lease, &transaction).await?;
+        let columns = artifact::ActiveModel {
+            last_error: Set(Some(text(&failure.message))),
+            ..artifact::ActiveModel::waiting(State::Failed, retry_at)
+        };
+        change(&row, columns, &transaction).await?;
+        insert(
+            audit::ActiveModel::new(now, worker(&row), "failed", Some(lease.artifact), &failure.message),
+            &transaction,
+        )
+        .await?;
+        commit(transaction).await
+    }
+
+    async fn try_give_back(&self, lease: &Lease, now: Timestamp) -> Attempt<()> {
+        let transaction = self.begin().await?;
+        let row = leased(lease, &transaction).await?;
+        let state = rules::state_after_giving_back(&row.artifact()?);
+        let columns = artifact::ActiveModel {
+            attempts: Set(row.attempts - 1),
+            ..artifact::ActiveModel::waiting(state, Some(now))
+        };
+        change(&row, columns, &transaction).await?;
+        commit(transaction).await
+    }
+}
+
+/// The row whose latest lease this is. A row has a token only while it is being fetched.
+async fn leased(lease: &Lease, connection: &impl sea_orm::ConnectionTrait) -> Attempt<artifact::Model> {
+    let row = artifact::Entity::find_by_id(lease.artifact.0).one(connection).await?;
+    row.filter(|row| row.lease_token == Some(lease.token)).ok_or_else(|| lost(lease))
+}
+
+fn lost(lease: &Lease) -> Trouble {
+    Trouble::Refused(Error::LeaseLost { artifact: lease.artifact })
+}
+
+fn worker(row: &artifact::Model) -> &str {
+    row.lease_worker.as_deref().unwrap_or_default()
+}
+
+fn job(row: &artifact::Model, token: Uuid, expires_at: Timestamp) -> Attempt<Job> {
+    let lease = Lease { artifact: ArtifactId(row.id), token, expires_at };
+    let attempt = (row.attempts - row.attempts_before).try_into().map_err(malformed)?;
+    Ok(Job { lease, artifact: row.artifact()?, attempt })
+}

@@ -1,0 +1,289 @@
+//! An artifact as the catalog records it: name, state, and, once it is here, what it consists of.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{ArtifactName, Checksums, Digests, Sha256};
+
+/// Identifies an artifact for ever. Version 7 of RFC 9562, so that ids sort by the time of the first declaration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct ArtifactId(pub Uuid);
+
+impl ArtifactId {
+    /// A new id.
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl Default for ArtifactId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for ArtifactId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ArtifactId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("`{}` is not an artifact id (a UUID)", text.escape_debug()))
+    }
+}
+
+/// What sort of thing can be declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A file, named by its URI.
+    File,
+}
+
+impl Kind {
+    /// The word for it in the API, the catalog and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "file" => Ok(Self::File),
+            other => Err(format!("`{}` is not a kind: use `file`", other.escape_debug())),
+        }
+    }
+}
+
+/// Where an artifact stands.
+///
+/// ```text
+/// pending -> fetching -> present <-> quarantined
+///               |  ^
+///               v  |
+///             failed
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Declared; no worker has taken it yet.
+    Pending,
+    /// A worker holds the lease.
+    Fetching,
+    /// Complete, verified and durable; never changes again.
+    Present,
+    /// The last attempt failed.
+    Failed,
+    /// Taken out of service by a person; the bytes are kept.
+    Quarantined,
+}
+
+impl State {
+    /// Every state, in the order in which people read them.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Fetching, Self::Present, Self::Failed, Self::Quarantined];
+
+    /// The word for it everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Fetching => "fetching",
+            Self::Present => "present",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| {
+            format!("`{}` is not a state: use pending, fetching, present, failed or quarantined", text.escape_debug())
+        })
+    }
+}
+
+/// Why the bytes are believed to be the right ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Somebody declared a checksum, and the bytes have it.
+    Verified,
+    /// Declared without a checksum: whatever came first counts.
+    FirstUse,
+}
+
+impl Trust {
+    /// `verified` or `first-use`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::FirstUse => "first-use",
+        }
+    }
+}
+
+/// One artifact as the catalog holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// Its id.
+    pub id: ArtifactId,
+    /// Its canonical name.
+    pub name: ArtifactName,
+    /// Where it stands.
+    pub state: State,
+    /// The checksums that were declared for it.
+    pub expected: Checksums,
+    /// What it consists of; `Some` from the moment it is present.
+    pub content: Option<Content>,
+    /// How often a worker took it up.
+    pub attempts: u32,
+    /// Why the last attempt failed, with both sides of a contradiction.
+    pub last_error: Option<String>,
+    /// When a worker will take it up (again) by itself; `None` when only a person can make it.
+    pub next_attempt_at: Option<Timestamp>,
+    /// How far the running fetch is.
+    pub progress: Option<Progress>,
+    /// Why it was taken out of service.
+    pub quarantine_reason: Option<String>,
+    /// When it was first declared.
+    pub declared_at: Timestamp,
+    /// When it became present.
+    pub fetched_at: Option<Timestamp>,
+}
+
+impl Artifact {
+    /// Why the bytes are believed to be the right ones.
+    pub fn trust(&self) -> Trust {
+        if self.expected.is_empty() { Trust::FirstUse } else { Trust::Verified }
+    }
+}
+
+/// How far a fetch is, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Received so far.
+    pub bytes: u64,
+    /// As upstream announced it.
+    pub total: Option<u64>,
+}
+
+/// What a present artifact consists of, and where it came from. Never changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Content {
+    /// Digests of the artifact's own bytes (a file's content, an image's manifest).
+    pub digests: Digests,
+    /// Size of those bytes.
+    pub size: u64,
+    /// Upstream's `Content-Type`.
+    pub content_type: Option<String>,
+    /// Upstream's `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// Upstream's `Content-Encoding`; recorded, never decoded.
+    pub content_encoding: Option<String>,
+    /// Upstream's `Last-Modified`, verbatim.
+    pub last_modified: Option<String>,
+    /// Where the bytes came from.
+    pub source: Source,
+}
+
+impl Content {
+    /// The name of the blob that holds the bytes.
+    pub fn blob(&self) -> Sha256 {
+        self.digests.sha256
+    }
+}
+
+/// Where the bytes of an artifact came from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// The URL that answered with the bytes.
+    pub final_url: String,
+    /// Every URL that redirected on the way there, in order.
+    pub redirects: Vec<String>,
+    /// SHA-256 of the certificate that the last server showed, in hexadecimal; `None` over plain `http`.
+    pub peer_certificate_sha256: Option<String>,
+}
+
+/// A blob that belongs to an artifact. A file has one; an image has its manifests, config and layers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// The blob.
+    pub blob: Sha256,
+    /// What it is to the artifact: `content`, and for images `manifest`, `config`, `layer`.
+    pub role: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: Option<String>,
+}
+
+/// How many artifacts stand in each state, and how much is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Not taken up yet.
+    pub pending: u64,
+    /// Being fetched.
+    pub fetching: u64,
+    /// In service.
+    pub present: u64,
+    /// Failed.
+    pub failed: u64,
+    /// Out of service.
+    pub quarantined: u64,
+    /// Requests for undeclared things that wait for a decision.
+    pub misses: u64,
+}
+
+impl Totals {
+    /// All artifacts, whatever their state.
+    pub fn artifacts(&self) -> u64 {
+        State::ALL.iter().map(|state| self.in_state(*state)).sum()
+    }
+
+    /// The number for one state.
+    pub fn in_state(&self, state: State) -> u64 {
+        match state {
+            State::Pending => self.pending,
+            State::Fetching => self.fetching,
+            State::Present => self.present,
+            State::Failed => self.failed,
+            State::Quarantined => self.quarantined,
+        }
+    }
+
+    /// The number for one state, to be set.
+    pub fn in_state_mut(&mut self, state: State) -> &mut u64 {
+        match state {
+            State::Pending => &mut self.pending,
+            State::Fetching => &mut self.fetching,
+            State::Present => &mut self.present,
+            State::Failed => &mut self.failed,
+            State::Quarantined => &mut self.quarantined,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Blobs and where they live: the [`BlobStore`] trait.
+
+use std::{fmt, fs::File, ops::Range, path::PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::{Result, Sha256};
+
+/// Bytes on their way. After an error nothing follows.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// What a blob store is asked to keep: complete, and with a digest that the caller has verified.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A file that the caller hands over: the store may move it away, and the caller removes what is left of it.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+impl Payload {
+    /// The size in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+}
+
+/// An opened blob.
+#[derive(Debug)]
+pub struct BlobRead {
+    /// The size of the whole blob as the store has it, whatever part was asked for.
+    pub size: u64,
+    /// The bytes of the range that was asked for, or of all.
+    pub body: BlobBody,
+}
+
+/// The bytes of an opened blob.
+pub enum BlobBody {
+    /// An open file and the part of it that was asked for, so that a front end can send it without copying more than it must.
+    File {
+        /// The file; its position does not matter.
+        file: File,
+        /// The part.
+        range: Range<u64>,
+    },
+    /// A stream of exactly the bytes that were asked for; it ends in an error if they do not all come.
+    Stream(ByteStream),
+}
+
+impl fmt::Debug for BlobBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, range } => f.debug_struct("File").field("file", file).field("range", range).finish(),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// A blob as a store lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlobStat {
+    /// The blob.
+    pub blob: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Where blobs live. Their place is a function of their digest alone.
+///
+/// # Promises
+/// The suite in `conformance` (feature of the same name) tests each of them.
+/// 1. `put` is all or nothing: while it runs, and after it failed or the process died, `get` finds the whole blob or none.
+/// 2. When `put` returns `Ok` the blob is durable: it survives the power being cut.
+/// 3. `put` of a blob that is there succeeds and leaves the right bytes, also when those that were there are damaged.
+/// 4. `get` with a range gives exactly those bytes; the range lies within the blob or the call fails.
+/// 5. What is not there is [`Error::BlobMissing`](crate::Error::BlobMissing) from `get` and `None` from `stat`. Trouble is
+///    [`Error::StorageUnavailable`](crate::Error::StorageUnavailable), and never looks like absence.
+/// 6. `list` names every blob once and nothing that is no blob.
+///
+/// There is no operation that removes a blob.
+#[async_trait]
+pub trait BlobStore: fmt::Debug + Send + Sync + 'static {
+    /// Keeps a blob. The caller has verified that the payload has this digest.
+    async fn put(&self, blob: &Sha256, payload: Payload) -> Result<()>;
+
+    /// Opens a blob, or the part of it that the range names.
+    async fn get(&self, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead>;
+
+    /// The size of a blob in bytes, `None` if it is not there.
+    async fn stat(&self, blob: &Sha256) -> Result<Option<u64>>;
+
+    /// Every blob, in no particular order.
+    fn list(&self) -> BoxStream<'static, Result<BlobStat>>;
+}
+
+/// Where a blob lives below the root of a store: `sha256/ab/cd/abcd...`, the same in every store.
+pub fn blob_path(blob: &Sha256) -> String {
+    let hex = blob.hex();
+    format!("sha256/{}/{}/{hex}", &hex[..2], &hex[2..4])
+}
+
+/// The blob that lives at such a path, if it is one.
+pub fn blob_at(path: &str) -> Option<Sha256> {
+    let blob: Sha256 = path.rsplit('/').next()?.parse().ok()?;
+    (blob_path(&blob) == path).then_some(blob)
+}

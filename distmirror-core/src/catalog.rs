@@ -1,0 +1,165 @@
+//! The record of artifacts, declarations, fetch jobs, misses and audit: the [`Catalog`] trait.
+//!
+//! It is one trait in three parts, along the lines of who asks: [`Artifacts`] for people and the proxy, [`Fetches`] for
+//! workers, [`Ledger`] for what was missed and what was done. Implementers find the decisions that all catalogs share in [`rules`].
+
+pub mod rules;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    Artifact, ArtifactId, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest, Miss,
+    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Result, State, Totals,
+};
+
+/// Which artifacts a list shows. An empty filter shows all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only this kind.
+    pub kind: Option<Kind>,
+    /// Only in this state.
+    pub state: Option<State>,
+    /// Only from this upstream host, as [`ArtifactName::host`](crate::ArtifactName::host) gives it.
+    pub host: Option<String>,
+    /// Only with a declaration for this project.
+    pub project: Option<String>,
+    /// Only with this text somewhere in the canonical name; literal, and ASCII letters match in either case.
+    pub text: Option<String>,
+}
+
+/// Artifacts and their declarations.
+///
+/// # Promises
+/// 1. One artifact per name, however many declare it at once and through however many processes; all of them get its id.
+/// 2. What `declare` acknowledged is durable.
+/// 3. `declare` of a name that is on record adds the declaration and changes nothing of what is present. A checksum that
+///    contradicts one on record, or the bytes that are here, is [`Error::ChecksumConflict`](crate::Error::ChecksumConflict)
+///    and changes nothing. A checksum where there was none is added.
+/// 4. Declaring removes the miss of that name.
+/// 5. `list` is newest first; following `next` shows every artifact that was there at the start exactly once.
+#[async_trait]
+pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
+    /// Records a declaration, and the artifact if it is new; a new artifact is due to be fetched at once.
+    async fn declare(&self, wanted: &NewDeclaration, now: Timestamp) -> Result<Declared>;
+
+    /// The artifact with this id.
+    async fn artifact(&self, id: ArtifactId) -> Result<Option<Artifact>>;
+
+    /// The artifact with this name; one point look-up.
+    async fn named(&self, key: &NameKey) -> Result<Option<Artifact>>;
+
+    /// The first present artifact whose own bytes have this digest.
+    async fn holding(&self, digest: &Digest) -> Result<Option<Artifact>>;
+
+    /// Artifacts that pass the filter, newest first.
+    async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Artifact>>;
+
+    /// Who declared the artifact, oldest first.
+    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>>;
+
+    /// How much there is.
+    async fn totals(&self) -> Result<Totals>;
+
+    /// Takes a present artifact out of service; its content stays on record.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), or [`Error::WrongState`](crate::Error::WrongState) unless it is present.
+    async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact>;
+
+    /// Puts a quarantined artifact back into service as it was.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), or [`Error::WrongState`](crate::Error::WrongState) unless it is quarantined.
+    async fn release(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact>;
+}
+
+/// Fetch jobs and the leases on them. Time is an argument everywhere.
+///
+/// # Promises
+/// 1. An artifact is handed out by `lease` when it is due: newly declared, to be tried again and that time has come, or
+///    leased with an expiry that has passed. It is handed out to one caller only, however many ask at once.
+/// 2. `renew`, `complete` and `fail` do nothing but return [`Error::LeaseLost`](crate::Error::LeaseLost) unless the
+///    lease is the latest one on an artifact that is still being fetched. An expired lease that nobody took over is still
+///    the latest.
+/// 3. `complete` makes the artifact present, with its content and blobs, in one step; content that contradicts the
+///    checksums on record at that moment is [`Error::ChecksumMismatch`](crate::Error::ChecksumMismatch) and changes nothing.
+/// 4. A present artifact is never handed out again.
+#[async_trait]
+pub trait Fetches: fmt::Debug + Send + Sync + 'static {
+    /// Hands out jobs that are due, those that are longest due first.
+    async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Job>>;
+
+    /// Keeps the lease until `expires_at` and records how far the fetch is.
+    async fn renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Result<()>;
+
+    /// Ends the job: the artifact is present.
+    async fn complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Result<()>;
+
+    /// Ends the job: the attempt failed, and is due again at `retry_at` if there is such a time.
+    async fn fail(&self, lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> Result<()>;
+
+    /// Gives the job back undone, due at once and as if it had not been taken up: the worker stops. The audit does not
+    /// tell of it.
+    async fn give_back(&self, lease: &Lease, now: Timestamp) -> Result<()>;
+
+    /// Makes an artifact that failed or waits due now, and counts its attempts anew. It is pending again; why it failed
+    /// is forgotten here and stays in the audit.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), or [`Error::WrongState`](crate::Error::WrongState) if it is present, quarantined or being fetched.
+    async fn retry(&self, id: ArtifactId, who: &str, now: Timestamp) -> Result<Artifact>;
+}
+
+/// What was asked for in vain, and what was done by whom.
+///
+/// # Promises
+/// 1. Reports of one name make one miss: counts add up, the first and the last time are kept.
+/// 2. A name that is declared has no miss: `record_misses` passes over it.
+/// 3. `misses` is ordered by the last request, latest first.
+/// 4. What declares, retries, fetches, quarantines or releases an artifact writes its audit entry in the same step.
+#[async_trait]
+pub trait Ledger: fmt::Debug + Send + Sync + 'static {
+    /// Adds reports to the record.
+    async fn record_misses(&self, reports: &[MissReport]) -> Result<()>;
+
+    /// The misses that wait for a decision; `text` as in [`Filter::text`].
+    async fn misses(&self, text: Option<&str>, page: &PageRequest) -> Result<Page<Miss>>;
+
+    /// One miss.
+    async fn miss(&self, id: Uuid) -> Result<Option<Miss>>;
+
+    /// From now on no miss is recorded for names that match the pattern (`*` stands for any characters); those on record go.
+    async fn ignore_misses(&self, pattern: &str, reason: &str, who: &str, now: Timestamp) -> Result<()>;
+
+    /// Every pattern that is ignored.
+    async fn ignored_patterns(&self) -> Result<Vec<String>>;
+
+    /// What was done, latest first; only to one artifact if one is named.
+    async fn audit(&self, artifact: Option<ArtifactId>, page: &PageRequest) -> Result<Page<AuditEntry>>;
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Identifies it; sorts by time.
+    pub id: Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// Who did it: a person, or a worker.
+    pub who: String,
+    /// What: `declared`, `fetched`, `failed`, `retried`, `quarantined`, `released`, `ignored`.
+    pub action: String,
+    /// To which artifact.
+    pub artifact: Option<ArtifactId>,
+    /// The reason or the outcome in words.
+    pub detail: String,
+}
+
+/// The whole record: whoever implements the three parts implements it.
+pub trait Catalog: Artifacts + Fetches + Ledger {}
+
+impl<T: Artifacts + Fetches + Ledger> Catalog for T {}

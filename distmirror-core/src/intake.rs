@@ -1,0 +1,453 @@
+//! The only way in which bytes come in: spooled, hashed in one pass, compared with what was declared, and only then handed
+//! to the blob store.
+//!
+//! A spool file belongs to one writer at a time, by a lock of the operating system, because a writer that lost its lease may
+//! still be running. What an interrupted transfer left is kept together with upstream's validator, so that the next attempt
+//! can go on from there. Small artifacts never touch the spool.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::{BlobStore, Checksums, Digests, Error, Hasher, Payload, Result};
+
+/// Where bytes come in; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    folder: PathBuf,
+    blobs: Arc<dyn BlobStore>,
+    max_bytes: u64,
+}
+
+impl Intake {
+    /// An intake that spools in this folder and fills this store. Removes what nobody resumed for a week.
+    ///
+    /// `max_bytes` is the largest artifact that is let in.
+    ///
+    /// # Errors
+    /// [`Error::Spool`] when the folder cannot be made or read.
+    pub fn open(folder: impl Into<PathBuf>, blobs: Arc<dyn BlobStore>, max_bytes: u64) -> Result<Self> {
+        let folder = folder.into();
+        fs::create_dir_all(&folder).map_err(|error| spool_error(&folder, error))?;
+        sweep(&folder).map_err(|error| spool_error(&folder, error))?;
+        Ok(Self { folder, blobs, max_bytes })
+    }
+
+    /// The largest artifact that is let in, in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Starts taking in one blob. `label` names the transfer: who uses the same label later finds what an interrupted one left.
+    ///
+    /// # Errors
+    /// [`Error::Spool`] when the folder cannot be read.
+    pub async fn spool(&self, label: &str) -> Result<Spool> {
+        let folder = self.folder.clone();
+        let path = folder.join(format!("{label}.part"));
+        let writer = blocking(&folder, move || Writer::open(path)).await?;
+        Ok(Spool {
+            intake: self.clone(),
+            received: writer.written,
+            writer: Stage::Idle(writer),
+            buffer: BytesMut::new(),
+        })
+    }
+}
+
+/// What came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Its digests.
+    pub digests: Digests,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One blob on its way in. Dropping it keeps what is on disk for the next attempt if there is a validator, and nothing else.
+#[derive(Debug)]
+pub struct Spool {
+    intake: Intake,
+    writer: Stage,
+    buffer: BytesMut,
+    received: u64,
+}
+
+impl Spool {
+    /// How many bytes are here, those of earlier attempts included.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The validator of what is here, if an earlier attempt left bytes: what the fetcher gave to [`restart`](Self::restart)
+    /// to recognise them by, upstream's strong entity tag above all.
+    pub fn validator(&self) -> Option<&str> {
+        match &self.writer {
+            Stage::Idle(writer) => writer.validator.as_deref(),
+            Stage::Busy(_) | Stage::Broken => None,
+        }
+    }
+
+    /// Forgets what is here, and starts at byte 0 with this validator for later attempts.
+    ///
+    /// # Errors
+    /// [`Error::Spool`] when the disk refuses.
+    pub async fn restart(&mut self, validator: Option<String>) -> Result<()> {
+        self.buffer.clear();
+        self.received = 0;
+        let mut writer = self.idle().await?;
+        let writer = blocking(&self.intake.folder, move || writer.restart(validator).map(|()| writer)).await?;
+        self.writer = Stage::Idle(writer);
+        Ok(())
+    }
+
+    /// Adds bytes.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] past the limit, [`Error::Spool`] when the disk refuses.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.received += bytes.len() as u64;
+        if self.received > self.intake.max_bytes {
+            return Err(Error::TooLarge { limit: self.intake.max_bytes });
+        }
+        self.buffer.extend_from_slice(&bytes);
+        if self.buffer.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        let mut writer = self.idle().await?;
+        let piece = self.buffer.split().freeze();
+        self.buffer.reserve(PIECE_BYTES);
+        self.writer = Stage::Busy(tokio::task::spawn_blocking(move || writer.append(&piece).map(|()| writer)));
+        Ok(())
+    }
+
+    /// Ends the transfer: compares with what was declared, and puts the blob into the store.
+    ///
+    /// # Errors
+    /// [`Error::ChecksumMismatch`] with both sides, and nothing is kept; whatever the blob store answers.
+    pub async fn finish(mut self, expected: &Checksums) -> Result<Received> {
+        let writer = self.idle().await?;
+        let rest = self.buffer.split().freeze();
+        let (digests, mut writer) = blocking(&self.intake.folder, move || writer.finish(&rest)).await?;
+        let size = self.received;
+        if let Some(wanted) = expected.contradicted_by(&digests) {
+            writer.discard();
+            let received = digests.get(wanted.algorithm());
+            return Err(Error::ChecksumMismatch { expected: wanted.to_string(), received: received.to_string(), size });
+        }
+        let payload = match writer.memory.take() {
+            Some(bytes) => Payload::Bytes(bytes),
+            None => Payload::File { path: writer.path.clone(), size },
+        };
+        let stored = self.intake.blobs.put(&digests.sha256, payload).await;
+        writer.discard();
+        stored.map(|()| Received { digests, size })
+    }
+
+    /// Ends the transfer for now: with a validator, all that came is on disk for the next attempt.
+    ///
+    /// # Errors
+    /// [`Error::Spool`] when the disk refuses.
+    pub async fn keep(mut self) -> Result<()> {
+        let mut writer = self.idle().await?;
+        let rest = self.buffer.split().freeze();
+        if writer.validator.is_none() || rest.is_empty() {
+            return Ok(());
+        }
+        blocking(&self.intake.folder, move || writer.append(&rest)).await
+    }
+
+    /// Takes the writer, when its last piece is on disk.
+    async fn idle(&mut self) -> Result<Box<Writer>> {
+        match std::mem::replace(&mut self.writer, Stage::Broken) {
+            Stage::Idle(writer) => Ok(writer),
+            Stage::Busy(task) => {
+                task.await.map_err(io::Error::other).flatten().map_err(|error| spool_error(&self.intake.folder, error))
+            }
+            Stage::Broken => Err(spool_error(&self.intake.folder, io::Error::other("an earlier write failed"))),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle(Box<Writer>),
+    Busy(JoinHandle<io::Result<Box<Writer>>>),
+    Broken,
+}
+
+/// The blocking half of a spool: the file and the running digests.
+#[derive(Debug)]
+struct Writer {
+    path: PathBuf,
+    file: Option<File>,
+    hasher: Hasher,
+    written: u64,
+    validator: Option<String>,
+    memory: Option<Bytes>,
+}
+
+impl Writer {
+    fn open(path: PathBuf) -> io::Result<Box<Self>> {
+        let mut writer =
+            Box::new(Self { path, file: None, hasher: Hasher::new(), written: 0, validator: None, memory: None });
+        let Ok(file) = OpenOptions::new().read(true).write(true).open(&writer.path) else { return Ok(writer) };
+        if file.try_lock().is_err() {
+            // Another writer is at it, perhaps one that lost its lease: keep out of its way.
+            writer.path.set_extension(format!("{}.part", Uuid::new_v4().simple()));
+            return Ok(writer);
+        }
+        writer.file = Some(file);
+        match fs::read_to_string(validator_path(&writer.path)) {
+            Ok(validator) if !validator.is_empty() => writer.rehash(validator)?,
+            _ => writer.restart(None)?,
+        }
+        Ok(writer)
+    }
+
+    fn rehash(&mut self, validator: String) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.seek(SeekFrom::Start(0))?;
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let count = file.read(&mut piece)?;
+            if count == 0 {
+                break;
+            }
+            self.hasher.update(&piece[..count]);
+            self.written += count as u64;
+        }
+        self.validator = Some(validator);
+        Ok(())
+    }
+
+    fn restart(&mut self, validator: Option<String>) -> io::Result<()> {
+        if let Some(file) = &mut self.file {
+            // In this order no bytes ever lie beside the validator of others.
+            remove(&validator_path(&self.path))?;
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            if let Some(validator) = &validator {
+                fs::write(validator_path(&self.path), validator)?;
+            }
+        }
+        self.hasher = Hasher::new();
+        self.written = 0;
+        self.validator = validator;
+        Ok(())
+    }
+
+    fn append(&mut self, piece: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            self.create()?;
+        }
+        self.hasher.update(piece);
+        if let Some(file) = &mut self.file {
+            file.write_all(piece)?;
+        }
+        self.written += piece.len() as u64;
+        Ok(())
+    }
+
+    /// Makes the file; the validator beside it first, so that no bytes are ever taken for those of another one.
+    fn create(&mut self) -> io::Result<()> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
+        if file.try_lock().is_err() {
+            self.path.set_extension(format!("{}.part", Uuid::new_v4().simple()));
+            return self.create();
+        }
+        file.set_len(0)?;
+        match &self.validator {
+            Some(validator) => fs::write(validator_path(&self.path), validator)?,
+            None => remove(&validator_path(&self.path))?,
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>, rest: &[u8]) -> io::Result<(Digests, Box<Self>)> {
+        if self.file.is_some() {
+            self.append(rest)?;
+        } else {
+            self.hasher.update(rest);
+            self.memory = Some(Bytes::copy_from_slice(rest));
+        }
+        let digests = std::mem::take(&mut self.hasher).finish();
+        Ok((digests, self))
+    }
+
+    /// Removes the files, as far as the blob store has not moved them away. Debris is swept later.
+    fn discard(&mut self) {
+        // The lock is held until the files are gone.
+        if let Some(_locked) = self.file.take() {
+            let _ = remove(&validator_path(&self.path));
+            let _ = remove(&self.path);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.validator.is_none() {
+            self.discard();
+        }
+    }
+}
+
+/// Runs work that blocks, on the pool that is meant for it.
+async fn blocking<T: Send + 'static>(
+    folder: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten();
+    done.map_err(|error| spool_error(folder, error))
+}
+
+fn sweep(folder: &Path) -> io::Result<()> {
+    let Some(oldest) = SystemTime::now().checked_sub(KEEP_FOR) else { return Ok(()) };
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let stale = entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < oldest);
+        if stale && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn validator_path(path: &Path) -> PathBuf {
+    path.with_extension("validator")
+}
+
+fn spool_error(path: &Path, source: io::Error) -> Error {
+    Error::Spool { path: path.display().to_string(), source }
+}
+
+/// How many bytes are hashed and written at once; anything smaller stays in memory.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// How long the rest of an interrupted transfer is kept.
+const KEEP_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Algorithm, Digest, memory::MemoryBlobStore};
+
+    fn intake(folder: &Path, max_bytes: u64) -> (Intake, Arc<MemoryBlobStore>) {
+        let blobs = Arc::new(MemoryBlobStore::new());
+        let store: Arc<dyn BlobStore> = Arc::<MemoryBlobStore>::clone(&blobs);
+        (Intake::open(folder, store, max_bytes).unwrap(), blobs)
+    }
+
+    fn noise(size: usize) -> Bytes {
+        (0..size).map(|at| (at * 31 + at / 251) as u8).collect()
+    }
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[tokio::test]
+    async fn whatever_its_size_a_blob_arrives_and_leaves_no_debris() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, blobs) = intake(folder.path(), u64::MAX);
+        for size in [0, 1, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES + 7] {
+            let data = noise(size);
+            let mut spool = intake.spool("a").await.unwrap();
+            for piece in data.chunks(100_000) {
+                spool.write(Bytes::copy_from_slice(piece)).await.unwrap();
+            }
+            let received = spool.finish(&Checksums::none()).await.unwrap();
+            assert_eq!(received, Received { digests: Digests::of(&data), size: size as u64 });
+            assert_eq!(blobs.stat(&received.digests.sha256).await.unwrap(), Some(size as u64));
+            assert_eq!(files(folder.path()), 0, "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, blobs) = intake(folder.path(), u64::MAX);
+        let expected = Checksums::new([Digest::new(Algorithm::Sha256, &[7; 32]).unwrap()]).unwrap();
+        for size in [10, 2 * PIECE_BYTES] {
+            let mut spool = intake.spool("a").await.unwrap();
+            spool.write(noise(size)).await.unwrap();
+            let error = spool.finish(&expected).await.unwrap_err().to_string();
+            assert!(
+                error.contains(&"07".repeat(32)) && error.contains(&Digests::of(&noise(size)).sha256.hex()),
+                "{error}"
+            );
+            assert_eq!(blobs.stat(&Digests::of(&noise(size)).sha256).await.unwrap(), None);
+            assert_eq!(files(folder.path()), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_transfer_goes_on_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, _) = intake(folder.path(), u64::MAX);
+        let data = noise(3 * PIECE_BYTES);
+        let mut spool = intake.spool("a").await.unwrap();
+        spool.restart(Some("\"tag\"".into())).await.unwrap();
+        spool.write(data.slice(..2 * PIECE_BYTES)).await.unwrap();
+        drop(spool.idle().await.unwrap());
+        let mut spool = intake.spool("a").await.unwrap();
+        assert_eq!((spool.received(), spool.validator()), (2 * PIECE_BYTES as u64, Some("\"tag\"")));
+        spool.write(data.slice(2 * PIECE_BYTES..)).await.unwrap();
+        assert_eq!(spool.finish(&Checksums::none()).await.unwrap().digests, Digests::of(&data));
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_failed_keeps_all_that_came_but_only_with_a_validator() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, _) = intake(folder.path(), u64::MAX);
+        for (validator, size) in [(Some("\"1\""), 10), (Some("\"2\""), PIECE_BYTES + 10), (None, PIECE_BYTES + 10)] {
+            let mut spool = intake.spool("a").await.unwrap();
+            spool.restart(validator.map(str::to_owned)).await.unwrap();
+            spool.write(noise(size)).await.unwrap();
+            spool.keep().await.unwrap();
+            let spool = intake.spool("a").await.unwrap();
+            let kept = if validator.is_some() { size as u64 } else { 0 };
+            assert_eq!((spool.received(), spool.validator()), (kept, validator));
+        }
+        assert_eq!(files(folder.path()), 0);
+    }
+
+    #[tokio::test]
+    async fn without_a_validator_nothing_is_resumed_and_two_writers_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, _) = intake(folder.path(), u64::MAX);
+        let mut first = intake.spool("a").await.unwrap();
+        first.write(noise(2 * PIECE_BYTES)).await.unwrap();
+        let mut second = intake.spool("a").await.unwrap();
+        assert_eq!(second.received(), 0);
+        second.write(noise(PIECE_BYTES)).await.unwrap();
+        assert_eq!(second.finish(&Checksums::none()).await.unwrap().digests, Digests::of(&noise(PIECE_BYTES)));
+        assert_eq!(first.finish(&Checksums::none()).await.unwrap().digests, Digests::of(&noise(2 * PIECE_BYTES)));
+    }
+
+    #[tokio::test]
+    async fn too_much_is_refused_while_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, _) = intake(folder.path(), 100);
+        let mut spool = intake.spool("a").await.unwrap();
+        spool.write(noise(100)).await.unwrap();
+        assert!(matches!(spool.write(noise(1)).await, Err(Error::TooLarge { limit: 100 })));
+    }
+}

@@ -1,0 +1,43 @@
+//! The domain of distmirror: what an artifact is, what it is called, who wants it, and which bytes it has.
+//!
+//! Everything else depends on this crate and it depends on nothing of theirs: it names no HTTP library, no database and
+//! no object store. Front ends call [`Mirror`]; backends implement [`Catalog`] and [`BlobStore`]; whatever knows how to
+//! bring a kind of artifact implements [`Fetcher`]; [`Intake`] is the only way in which bytes come in.
+//!
+//! Start reading at [`ArtifactName`], then [`Artifact`], then [`Mirror`].
+
+pub mod artifact;
+pub mod blob;
+pub mod catalog;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod declaration;
+pub mod digest;
+pub mod error;
+pub mod fetcher;
+pub mod intake;
+pub mod lease;
+pub mod memory;
+pub mod mirror;
+pub mod miss;
+pub mod name;
+pub mod page;
+pub mod uri;
+mod verify;
+
+pub use crate::{
+    artifact::{Artifact, ArtifactId, Content, Kind, Progress, Source, State, StoredBlob, Totals, Trust},
+    blob::{BlobBody, BlobRead, BlobStat, BlobStore, ByteStream, Payload},
+    catalog::{Artifacts, AuditEntry, Catalog, Fetches, Filter, Ledger},
+    declaration::{Declaration, Declare, Declared, NewDeclaration},
+    digest::{Algorithm, Checksums, Digest, Digests, Hasher, Sha256},
+    error::{Error, Problem, Result},
+    fetcher::{Failure, Fetched, Fetcher, ProgressMeter},
+    intake::{Intake, Received, Spool},
+    lease::{Job, Lease, LeaseRequest},
+    mirror::{Held, Mirror, Options, Resolution},
+    miss::{Miss, MissReport},
+    name::{ArtifactName, NameKey},
+    page::{Cursor, Page, PageRequest},
+    uri::{Authority, Host, Scheme, Uri, UriError},
+};

@@ -1,0 +1,403 @@
+//! A catalog in maps behind one mutex: every call is one step. Nothing of it outlives the process.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::{
+    Artifact, ArtifactId, Artifacts, AuditEntry, Cursor, Declaration, Declared, Digest, Error, Failure, Fetched,
+    Fetches, Filter, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest,
+    Progress, Result, State, StoredBlob, Totals, catalog::rules, miss::matches_pattern,
+};
+
+/// A catalog in memory.
+#[derive(Debug, Default)]
+pub struct MemoryCatalog {
+    tables: Mutex<Tables>,
+}
+
+impl MemoryCatalog {
+    /// An empty catalog.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A panic elsewhere leaves whole rows: nothing panics between the changes of one step.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    artifacts: BTreeMap<ArtifactId, Entry>,
+    ids: HashMap<NameKey, ArtifactId>,
+    misses: HashMap<NameKey, Miss>,
+    ignored: Vec<String>,
+    audit: Vec<AuditEntry>,
+}
+
+/// An artifact with everything that hangs on it.
+#[derive(Debug)]
+struct Entry {
+    artifact: Artifact,
+    declarations: Vec<Declaration>,
+    blobs: Vec<StoredBlob>,
+    /// When it is to be handed out; while it is being fetched, when the lease expires.
+    due_at: Option<Timestamp>,
+    holder: Option<Holder>,
+    /// How many attempts were made before a person asked for a retry.
+    attempts_before: u32,
+}
+
+/// Who holds the latest lease.
+#[derive(Debug)]
+struct Holder {
+    token: Uuid,
+    worker: String,
+}
+
+impl Tables {
+    fn entry(&mut self, id: ArtifactId) -> Result<&mut Entry> {
+        self.artifacts.get_mut(&id).ok_or_else(|| Error::NotFound { what: "artifact", id: id.to_string() })
+    }
+
+    /// The entry whose latest lease this is, and the worker that holds it.
+    fn leased(&mut self, lease: &Lease) -> Result<(&mut Entry, String)> {
+        let lost = Error::LeaseLost { artifact: lease.artifact };
+        let Some(entry) = self.artifacts.get_mut(&lease.artifact) else { return Err(lost) };
+        match &entry.holder {
+            Some(holder) if holder.token == lease.token => {
+                let worker = holder.worker.clone();
+                Ok((entry, worker))
+            }
+            _ => Err(lost),
+        }
+    }
+
+    fn note(
+        &mut self,
+        at: Timestamp,
+        who: &str,
+        action: &str,
+        artifact: Option<ArtifactId>,
+        detail: impl Into<String>,
+    ) {
+        self.audit.push(AuditEntry {
+            id: Uuid::now_v7(),
+            at,
+            who: who.to_owned(),
+            action: action.to_owned(),
+            artifact,
+            detail: detail.into(),
+        });
+    }
+
+    fn add_miss(&mut self, report: &MissReport) {
+        let key = report.name.key();
+        if self.ids.contains_key(&key)
+            || self.ignored.iter().any(|pattern| matches_pattern(pattern, report.name.as_str()))
+        {
+            return;
+        }
+        let miss = self.misses.entry(key).or_insert_with(|| Miss {
+            id: Uuid::now_v7(),
+            name: report.name.clone(),
+            count: 0,
+            first_seen: report.first_seen,
+            last_seen: report.last_seen,
+            method: String::new(),
+            client: String::new(),
+            user_agent: None,
+            project: None,
+        });
+        miss.count = miss.count.saturating_add(report.count);
+        miss.first_seen = miss.first_seen.min(report.first_seen);
+        if report.last_seen >= miss.last_seen {
+            miss.last_seen = report.last_seen;
+            miss.method.clone_from(&report.method);
+            miss.client.clone_from(&report.client);
+            miss.user_agent.clone_from(&report.user_agent);
+            miss.project.clone_from(&report.project);
+        }
+    }
+}
+
+impl Entry {
+    fn new(wanted: &NewDeclaration, now: Timestamp) -> Self {
+        let artifact = Artifact {
+            id: ArtifactId::new(),
+            name: wanted.name.clone(),
+            state: State::Pending,
+            expected: wanted.expected.clone(),
+            content: None,
+            attempts: 0,
+            last_error: None,
+            next_attempt_at: Some(now),
+            progress: None,
+            quarantine_reason: None,
+            declared_at: now,
+            fetched_at: None,
+        };
+        Self {
+            artifact,
+            declarations: Vec::new(),
+            blobs: Vec::new(),
+            due_at: Some(now),
+            holder: None,
+            attempts_before: 0,
+        }
+    }
+
+    /// Makes it due at this time, in a state in which nobody holds it.
+    fn wait(&mut self, state: State, due_at: Option<Timestamp>) {
+        self.artifact.state = state;
+        self.artifact.next_attempt_at = due_at;
+        self.artifact.progress = None;
+        self.due_at = due_at;
+        self.holder = None;
+    }
+
+    fn hand_out(&mut self, request: &LeaseRequest, now: Timestamp) -> Job {
+        let expires_at = now + request.lease_for;
+        let token = Uuid::new_v4();
+        self.holder = Some(Holder { token, worker: request.worker.clone() });
+        self.due_at = Some(expires_at);
+        self.artifact.state = State::Fetching;
+        self.artifact.next_attempt_at = None;
+        self.artifact.progress = None;
+        self.artifact.attempts += 1;
+        let lease = Lease { artifact: self.artifact.id, token, expires_at };
+        Job { lease, artifact: self.artifact.clone(), attempt: self.artifact.attempts - self.attempts_before }
+    }
+
+    fn passes(&self, filter: &Filter) -> bool {
+        let artifact = &self.artifact;
+        filter.kind.is_none_or(|kind| kind == artifact.name.kind())
+            && filter.state.is_none_or(|state| state == artifact.state)
+            && filter.host.as_ref().is_none_or(|host| *host == artifact.name.host())
+            && filter
+                .project
+                .as_ref()
+                .is_none_or(|project| self.declarations.iter().any(|d| d.project.as_ref() == Some(project)))
+            && filter.text.as_ref().is_none_or(|text| rules::contains_text(artifact.name.as_str(), text))
+    }
+}
+
+#[async_trait]
+impl Artifacts for MemoryCatalog {
+    async fn declare(&self, wanted: &NewDeclaration, now: Timestamp) -> Result<Declared> {
+        let tables = &mut *self.tables();
+        let key = wanted.name.key();
+        let is_new = !tables.ids.contains_key(&key);
+        let id = *tables.ids.entry(key).or_insert_with(|| {
+            let entry = Entry::new(wanted, now);
+            let id = entry.artifact.id;
+            tables.artifacts.insert(id, entry);
+            id
+        });
+        let entry = tables.entry(id)?;
+        entry.artifact.expected = rules::checksums_after(&entry.artifact, wanted)?;
+        let NewDeclaration { who, reason, project, license, ticket, .. } = wanted.clone();
+        entry.declarations.push(Declaration { id: Uuid::now_v7(), who, reason, project, license, ticket, at: now });
+        let artifact = entry.artifact.clone();
+        tables.misses.remove(&key);
+        tables.note(now, &wanted.who, "declared", Some(id), &wanted.reason);
+        Ok(Declared { artifact, is_new })
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Option<Artifact>> {
+        Ok(self.tables().artifacts.get(&id).map(|entry| entry.artifact.clone()))
+    }
+
+    async fn named(&self, key: &NameKey) -> Result<Option<Artifact>> {
+        let tables = self.tables();
+        let entry = tables.ids.get(key).and_then(|id| tables.artifacts.get(id));
+        Ok(entry.map(|entry| entry.artifact.clone()))
+    }
+
+    async fn holding(&self, digest: &Digest) -> Result<Option<Artifact>> {
+        let tables = self.tables();
+        let holds = |artifact: &Artifact| {
+            artifact.state == State::Present
+                && artifact.content.as_ref().is_some_and(|content| content.digests.matches(digest))
+        };
+        Ok(tables.artifacts.values().map(|entry| &entry.artifact).find(|artifact| holds(artifact)).cloned())
+    }
+
+    async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Artifact>> {
+        let tables = self.tables();
+        let after = |id: ArtifactId| page.after.is_none_or(|cursor| id.0 < cursor.id);
+        let entries = tables.artifacts.values().rev().filter(|entry| after(entry.artifact.id) && entry.passes(filter));
+        let items = entries.take(page.limit + 1).map(|entry| entry.artifact.clone()).collect();
+        Ok(Page::cut(items, page.limit, |artifact| Cursor { key: 0, id: artifact.id.0 }))
+    }
+
+    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>> {
+        Ok(self.tables().artifacts.get(&id).map(|entry| entry.declarations.clone()).unwrap_or_default())
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        let tables = self.tables();
+        let mut totals = Totals { misses: tables.misses.len() as u64, ..Totals::default() };
+        for entry in tables.artifacts.values() {
+            *totals.in_state_mut(entry.artifact.state) += 1;
+        }
+        Ok(totals)
+    }
+
+    async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
+        let mut tables = self.tables();
+        let entry = tables.entry(id)?;
+        rules::check_quarantine(&entry.artifact)?;
+        entry.artifact.state = State::Quarantined;
+        entry.artifact.quarantine_reason = Some(reason.to_owned());
+        let artifact = entry.artifact.clone();
+        tables.note(now, who, "quarantined", Some(id), reason);
+        Ok(artifact)
+    }
+
+    async fn release(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
+        let mut tables = self.tables();
+        let entry = tables.entry(id)?;
+        rules::check_release(&entry.artifact)?;
+        entry.artifact.state = State::Present;
+        entry.artifact.quarantine_reason = None;
+        let artifact = entry.artifact.clone();
+        tables.note(now, who, "released", Some(id), reason);
+        Ok(artifact)
+    }
+}
+
+#[async_trait]
+impl Fetches for MemoryCatalog {
+    async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Job>> {
+        let mut tables = self.tables();
+        let is_free = |artifact: &Artifact| !request.busy_hosts.contains(&artifact.name.host());
+        let mut due: Vec<&mut Entry> = tables
+            .artifacts
+            .values_mut()
+            .filter(|entry| entry.due_at.is_some_and(|at| at <= now) && is_free(&entry.artifact))
+            .collect();
+        due.sort_by_key(|entry| entry.due_at);
+        Ok(due.into_iter().take(request.limit).map(|entry| entry.hand_out(request, now)).collect())
+    }
+
+    async fn renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Result<()> {
+        let mut tables = self.tables();
+        let (entry, _) = tables.leased(lease)?;
+        entry.due_at = Some(expires_at);
+        entry.artifact.progress = Some(progress);
+        Ok(())
+    }
+
+    async fn complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Result<()> {
+        let mut tables = self.tables();
+        let (entry, worker) = tables.leased(lease)?;
+        rules::check_content(&entry.artifact.expected, &fetched.content)?;
+        entry.wait(State::Present, None);
+        entry.artifact.content = Some(fetched.content.clone());
+        entry.artifact.last_error = None;
+        entry.artifact.fetched_at = Some(now);
+        entry.blobs.clone_from(&fetched.blobs);
+        tables.note(now, &worker, "fetched", Some(lease.artifact), rules::fetched_detail(&fetched.content));
+        Ok(())
+    }
+
+    async fn fail(&self, lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
+        let mut tables = self.tables();
+        let (entry, worker) = tables.leased(lease)?;
+        entry.wait(State::Failed, retry_at);
+        entry.artifact.last_error = Some(failure.message.clone());
+        tables.note(now, &worker, "failed", Some(lease.artifact), &failure.message);
+        Ok(())
+    }
+
+    async fn give_back(&self, lease: &Lease, now: Timestamp) -> Result<()> {
+        let mut tables = self.tables();
+        let (entry, _) = tables.leased(lease)?;
+        entry.artifact.attempts = entry.artifact.attempts.saturating_sub(1);
+        entry.wait(rules::state_after_giving_back(&entry.artifact), Some(now));
+        Ok(())
+    }
+
+    async fn retry(&self, id: ArtifactId, who: &str, now: Timestamp) -> Result<Artifact> {
+        let mut tables = self.tables();
+        let entry = tables.entry(id)?;
+        rules::check_retry(&entry.artifact)?;
+        entry.wait(State::Pending, Some(now));
+        entry.artifact.last_error = None;
+        entry.attempts_before = entry.artifact.attempts;
+        let artifact = entry.artifact.clone();
+        tables.note(now, who, "retried", Some(id), "");
+        Ok(artifact)
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryCatalog {
+    async fn record_misses(&self, reports: &[MissReport]) -> Result<()> {
+        let mut tables = self.tables();
+        for report in reports {
+            tables.add_miss(report);
+        }
+        Ok(())
+    }
+
+    async fn misses(&self, text: Option<&str>, page: &PageRequest) -> Result<Page<Miss>> {
+        let tables = self.tables();
+        let wanted = |miss: &&Miss| text.is_none_or(|text| rules::contains_text(miss.name.as_str(), text));
+        let all = tables.misses.values().filter(wanted).cloned().collect();
+        Ok(latest_first(all, page, |miss| Cursor { key: miss.last_seen.as_microsecond(), id: miss.id }))
+    }
+
+    async fn miss(&self, id: Uuid) -> Result<Option<Miss>> {
+        Ok(self.tables().misses.values().find(|miss| miss.id == id).cloned())
+    }
+
+    async fn ignore_misses(&self, pattern: &str, reason: &str, who: &str, now: Timestamp) -> Result<()> {
+        let mut tables = self.tables();
+        if !tables.ignored.iter().any(|known| known == pattern) {
+            tables.ignored.push(pattern.to_owned());
+        }
+        tables.misses.retain(|_, miss| !matches_pattern(pattern, miss.name.as_str()));
+        tables.note(now, who, "ignored", None, rules::ignored_detail(pattern, reason));
+        Ok(())
+    }
+
+    async fn ignored_patterns(&self) -> Result<Vec<String>> {
+        Ok(self.tables().ignored.clone())
+    }
+
+    async fn audit(&self, artifact: Option<ArtifactId>, page: &PageRequest) -> Result<Page<AuditEntry>> {
+        let tables = self.tables();
+        let wanted = |entry: &&AuditEntry| artifact.is_none() || entry.artifact == artifact;
+        let all = tables.audit.iter().filter(wanted).cloned().collect();
+        Ok(latest_first(all, page, |entry| Cursor { key: entry.at.as_microsecond(), id: entry.id }))
+    }
+}
+
+/// The page of a list that is ordered by its cursors, greatest first.
+fn latest_first<T>(mut items: Vec<T>, page: &PageRequest, place: impl Fn(&T) -> Cursor) -> Page<T> {
+    let order = |cursor: Cursor| (cursor.key, cursor.id);
+    items.retain(|item| page.after.is_none_or(|after| order(place(item)) < order(after)));
+    items.sort_by_key(|item| std::cmp::Reverse(order(place(item))));
+    Page::cut(items, page.limit, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keeps_every_promise() {
+        crate::conformance::catalog(async || Arc::new(MemoryCatalog::new())).await;
+    }
+}

@@ -1,0 +1,396 @@
+//! [`Mirror`]: what front ends call. One object over a catalog and a blob store, with the memory that makes serving quick.
+//!
+//! It never fetches anything. Present artifacts never change, so they are answered from memory, also while the catalog is
+//! away; an entry is checked against the catalog every few seconds, so that quarantine by another process takes effect.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use moka::sync::Cache;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
+    Error, MissReport, NameKey, Result, Sha256, State, Uri, declaration,
+    error::Problem,
+    miss::matches_pattern,
+    verify::{self, Verifier},
+};
+
+/// How much a mirror remembers, and for how long.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many present artifacts are remembered; about 1 KiB each.
+    pub cached_artifacts: u64,
+    /// After how long a remembered artifact is looked up again.
+    pub revalidate_after: Duration,
+    /// How long that look-up may take before memory answers.
+    pub revalidate_within: Duration,
+    /// How many different misses are gathered between two reports to the catalog; more are counted and dropped.
+    pub gathered_misses: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cached_artifacts: 100_000,
+            revalidate_after: Duration::from_secs(5),
+            revalidate_within: Duration::from_millis(500),
+            gathered_misses: 10_000,
+        }
+    }
+}
+
+/// An artifact that is in service.
+#[derive(Debug)]
+pub struct Held {
+    /// Its id.
+    pub id: ArtifactId,
+    /// Its name.
+    pub name: ArtifactName,
+    /// What it consists of.
+    pub content: Content,
+}
+
+/// What is known of a name that somebody asked for.
+#[derive(Debug, Clone)]
+pub enum Resolution {
+    /// In service.
+    Present(Arc<Held>),
+    /// Nobody declared it.
+    Undeclared,
+    /// Declared, and not here yet.
+    Pending,
+    /// The last attempt failed.
+    Failed {
+        /// Why.
+        error: String,
+        /// When it is tried again by itself.
+        next_attempt_at: Option<Timestamp>,
+    },
+    /// Out of service, with the reason.
+    Quarantined {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The mirror: what front ends call.
+#[derive(Debug)]
+pub struct Mirror {
+    catalog: Arc<dyn Catalog>,
+    blobs: Arc<dyn BlobStore>,
+    options: Options,
+    started: Instant,
+    present: Cache<NameKey, Arc<Remembered>>,
+    verifier: Verifier,
+    misses: Mutex<HashMap<NameKey, MissReport>>,
+    due: Notify,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    held: Arc<Held>,
+    checked_at_ms: AtomicU64,
+}
+
+impl Mirror {
+    /// A mirror over this catalog and this blob store.
+    pub fn new(catalog: Arc<dyn Catalog>, blobs: Arc<dyn BlobStore>, options: Options) -> Self {
+        let present = Cache::new(options.cached_artifacts);
+        let verifier = Verifier::new(options.cached_artifacts);
+        Self {
+            catalog,
+            blobs,
+            options,
+            started: Instant::now(),
+            present,
+            verifier,
+            misses: Mutex::default(),
+            due: Notify::new(),
+        }
+    }
+
+    /// The catalog, for what needs no more than reading it.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    /// The blob store.
+    pub fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.blobs
+    }
+
+    /// Checks and records a declaration.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every bad field, [`Error::ChecksumConflict`], or the catalog's trouble.
+    pub async fn declare(&self, wanted: &Declare, who: &str) -> Result<Declared> {
+        let declared = self.catalog.declare(&wanted.check(who)?, Timestamp::now()).await?;
+        if declared.artifact.state == State::Pending {
+            self.due.notify_waiters();
+        }
+        Ok(declared)
+    }
+
+    /// What is known of this name. A present artifact is answered from memory.
+    ///
+    /// # Errors
+    /// The catalog's trouble, unless memory can answer.
+    pub async fn resolve(&self, name: &ArtifactName) -> Result<Resolution> {
+        let key = name.key();
+        let Some(remembered) = self.present.get(&key) else { return self.look_up(&key).await };
+        let now = self.elapsed_ms();
+        let due = now.saturating_sub(remembered.checked_at_ms.load(Ordering::Relaxed))
+            >= self.options.revalidate_after.as_millis() as u64;
+        if !due {
+            return Ok(Resolution::Present(Arc::clone(&remembered.held)));
+        }
+        // Set first: while the catalog is slow, one request waits for it and the others do not.
+        remembered.checked_at_ms.store(now, Ordering::Relaxed);
+        match tokio::time::timeout(self.options.revalidate_within, self.look_up(&key)).await {
+            Ok(Ok(resolution)) => Ok(resolution),
+            Ok(Err(_)) | Err(_) => Ok(Resolution::Present(Arc::clone(&remembered.held))),
+        }
+    }
+
+    /// What is known of a digest: the artifact in service that has it.
+    ///
+    /// # Errors
+    /// The catalog's trouble.
+    pub async fn resolve_digest(&self, digest: &Digest) -> Result<Resolution> {
+        let artifact = self.catalog.holding(digest).await?;
+        Ok(artifact.map_or(Resolution::Undeclared, resolution))
+    }
+
+    /// Opens the bytes of a present artifact, or a part of them. What comes out has been verified in this process, except
+    /// for a part of a blob that the store can only stream.
+    ///
+    /// # Errors
+    /// [`Error::BlobMissing`], [`Error::BlobCorrupt`], [`Error::StorageUnavailable`].
+    pub async fn open(&self, content: &Content, range: Option<Range<u64>>) -> Result<BlobRead> {
+        let blob = content.blob();
+        let whole = range.as_ref().is_none_or(|range| *range == (0..content.size));
+        let mut read = self.blobs.get(&blob, range).await?;
+        if read.size != content.size {
+            return Err(Error::BlobCorrupt {
+                blob,
+                problem: format!("it has {} bytes in place of {}", read.size, content.size),
+            });
+        }
+        read.body = match read.body {
+            BlobBody::File { file, range } => {
+                BlobBody::File { file: self.verifier.file(blob, file, content.size).await?, range }
+            }
+            BlobBody::Stream(body) if whole => BlobBody::Stream(verify::stream(blob, content.size, body)),
+            part @ BlobBody::Stream(_) => part,
+        };
+        Ok(read)
+    }
+
+    /// Notes a request for something undeclared. Never waits; see [`flush_misses`](Self::flush_misses).
+    pub fn missed(&self, report: MissReport) {
+        let mut gathered = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = gathered.len() < self.options.gathered_misses;
+        match gathered.entry(report.name.key()) {
+            std::collections::hash_map::Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                let (count, first_seen) = (known.count + report.count, known.first_seen);
+                *known = MissReport { count, first_seen, ..report };
+            }
+            std::collections::hash_map::Entry::Vacant(entry) if room => {
+                entry.insert(report);
+            }
+            std::collections::hash_map::Entry::Vacant(_) => {
+                metrics::counter!("distmirror_misses_dropped_total").increment(1)
+            }
+        }
+    }
+
+    /// Reports the gathered misses to the catalog. If the catalog has trouble they stay gathered.
+    ///
+    /// # Errors
+    /// The catalog's trouble.
+    pub async fn flush_misses(&self) -> Result<()> {
+        let gathered = std::mem::take(&mut *self.misses.lock().unwrap_or_else(PoisonError::into_inner));
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        let reported = self.report(gathered.values()).await;
+        if reported.is_err() {
+            gathered.into_values().for_each(|report| self.missed(report));
+        }
+        reported
+    }
+
+    async fn report(&self, gathered: impl Iterator<Item = &MissReport>) -> Result<()> {
+        let ignored = self.catalog.ignored_patterns().await?;
+        let wanted =
+            |report: &&MissReport| !ignored.iter().any(|pattern| matches_pattern(pattern, report.name.as_str()));
+        let reports: Vec<MissReport> = gathered.filter(wanted).cloned().collect();
+        self.catalog.record_misses(&reports).await
+    }
+
+    /// Declares misses with one reason.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown miss and [`Error::Invalid`] for a bad reason, before anything is declared.
+    pub async fn declare_misses(
+        &self,
+        ids: &[Uuid],
+        reason: &str,
+        project: Option<&str>,
+        who: &str,
+    ) -> Result<Vec<Declared>> {
+        let mut wanted = Vec::with_capacity(ids.len());
+        for id in ids {
+            let miss =
+                self.catalog.miss(*id).await?.ok_or_else(|| Error::NotFound { what: "miss", id: id.to_string() })?;
+            let project = project.map(str::to_owned).or(miss.project);
+            let declare = Declare {
+                kind: miss.name.kind().to_string(),
+                uri: Some(miss.name.as_str().to_owned()),
+                reason: Some(reason.to_owned()),
+                project,
+                ..Declare::default()
+            };
+            declare.check(who)?;
+            wanted.push(declare);
+        }
+        let mut declared = Vec::with_capacity(wanted.len());
+        for declare in &wanted {
+            declared.push(self.declare(declare, who).await?);
+        }
+        Ok(declared)
+    }
+
+    /// Ignores misses that match a pattern, those on record and those to come.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty pattern or reason.
+    pub async fn ignore_misses(&self, pattern: &str, reason: &str, who: &str) -> Result<()> {
+        let mut problems = Vec::new();
+        for (field, text) in [("pattern", pattern), ("reason", reason)] {
+            problems.extend(declaration::required_text(field, Some(text)).err().unwrap_or_default());
+        }
+        if pattern.chars().all(|c| c == '*') && problems.is_empty() {
+            problems.push(Problem::new("pattern", "would ignore everything: name a host or a path"));
+        }
+        if !problems.is_empty() {
+            return Err(Error::Invalid(problems));
+        }
+        self.catalog.ignore_misses(pattern, reason, who, Timestamp::now()).await
+    }
+
+    /// The artifact with this id or this name, as a person gives it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::Invalid`] when the text is neither an id nor a URI.
+    pub async fn find(&self, id_or_name: &str) -> Result<Artifact> {
+        let found = match id_or_name.parse::<ArtifactId>() {
+            Ok(id) => self.catalog.artifact(id).await?,
+            Err(_) => {
+                let uri = Uri::parse(id_or_name).map_err(|error| Error::invalid("uri", error.to_string()))?;
+                self.catalog.named(&ArtifactName::File(uri).key()).await?
+            }
+        };
+        found.ok_or_else(|| Error::NotFound { what: "artifact", id: id_or_name.to_owned() })
+    }
+
+    /// Makes an artifact that failed due now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`].
+    pub async fn retry(&self, id: ArtifactId, who: &str) -> Result<Artifact> {
+        let artifact = self.catalog.retry(id, who, Timestamp::now()).await?;
+        self.due.notify_waiters();
+        Ok(artifact)
+    }
+
+    /// Takes a present artifact out of service. Its bytes are kept.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Invalid`] without a reason.
+    pub async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str) -> Result<Artifact> {
+        declaration::required_text("reason", Some(reason)).map_err(Error::Invalid)?;
+        let artifact = self.catalog.quarantine(id, reason, who, Timestamp::now()).await?;
+        self.present.invalidate(&artifact.name.key());
+        Ok(artifact)
+    }
+
+    /// Puts a quarantined artifact back into service.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Invalid`] without a reason.
+    pub async fn release(&self, id: ArtifactId, reason: &str, who: &str) -> Result<Artifact> {
+        declaration::required_text("reason", Some(reason)).map_err(Error::Invalid)?;
+        self.catalog.release(id, reason, who, Timestamp::now()).await
+    }
+
+    /// What keeps this mirror from serving, one sentence each; empty when it is ready.
+    pub async fn readiness(&self) -> Vec<String> {
+        let nothing = Sha256::from_bytes([0; 32]);
+        let catalog = tokio::time::timeout(READY_WITHIN, self.catalog.artifact(ArtifactId(Uuid::nil())));
+        let blobs = tokio::time::timeout(READY_WITHIN, self.blobs.stat(&nothing));
+        let (catalog, blobs) = tokio::join!(catalog, blobs);
+        let mut problems = Vec::new();
+        match catalog {
+            Err(_) => problems.push(format!("the catalog did not answer within {READY_WITHIN:?}")),
+            Ok(answer) => problems.extend(answer.err().map(|error| error.chain())),
+        }
+        match blobs {
+            Err(_) => problems.push(format!("the blob store did not answer within {READY_WITHIN:?}")),
+            Ok(answer) => problems.extend(answer.err().map(|error| error.chain())),
+        }
+        problems
+    }
+
+    /// Waits until something becomes due to be fetched through this object; counts from this call on, also before the first
+    /// poll. Other processes are not seen: workers also look at the catalog now and then.
+    pub fn something_due(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.due.notified()
+    }
+
+    async fn look_up(&self, key: &NameKey) -> Result<Resolution> {
+        let found = self.catalog.named(key).await?.map_or(Resolution::Undeclared, resolution);
+        match &found {
+            Resolution::Present(held) => {
+                let remembered =
+                    Remembered { held: Arc::clone(held), checked_at_ms: AtomicU64::new(self.elapsed_ms()) };
+                self.present.insert(*key, Arc::new(remembered));
+            }
+            _ => self.present.invalidate(key),
+        }
+        Ok(found)
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+}
+
+/// How long each part of the readiness check may take.
+const READY_WITHIN: Duration = Duration::from_secs(3);
+
+fn resolution(artifact: Artifact) -> Resolution {
+    match (artifact.state, artifact.content) {
+        (State::Present, Some(content)) => {
+            Resolution::Present(Arc::new(Held { id: artifact.id, name: artifact.name, content }))
+        }
+        (State::Quarantined, _) => Resolution::Quarantined { reason: artifact.quarantine_reason.unwrap_or_default() },
+        (State::Failed, _) => Resolution::Failed {
+            error: artifact.last_error.unwrap_or_default(),
+            next_attempt_at: artifact.next_attempt_at,
+        },
+        (State::Pending | State::Fetching | State::Present, _) => Resolution::Pending,
+    }
+}

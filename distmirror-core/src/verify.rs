@@ -1,0 +1,133 @@
+//! Verification on read: nothing leaves before it has been hashed in this process, and a file that changed is hashed again.
+//!
+//! A file is verified whole before its first byte is sent, so that damage is an answer and not a broken connection; while
+//! its identity (device, inode, size, times) stays the same, later reads go the fast way. A stream is hashed as it passes,
+//! and its last piece is held back until the digest is known.
+
+use std::{
+    fs::{File, Metadata},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use moka::sync::Cache;
+use sha2::Digest as _;
+
+use crate::{ByteStream, Error, Result, Sha256};
+
+/// What was verified in this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Verifier {
+    known: Cache<(Sha256, Identity), ()>,
+}
+
+impl Verifier {
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self { known: Cache::new(capacity) }
+    }
+
+    /// Verifies a file unless this very file was verified before. Many callers at once hash it once.
+    pub(crate) async fn file(&self, blob: Sha256, file: File, size: u64) -> Result<File> {
+        let identity = Identity::of(&file.metadata().map_err(Error::storage)?);
+        if self.known.contains_key(&(blob, identity)) {
+            return Ok(file);
+        }
+        let known = self.known.clone();
+        let work = move || {
+            let hashed = known.try_get_with((blob, identity), || verify_file(&blob, &file, size));
+            hashed.map(|()| file)
+        };
+        let verified = tokio::task::spawn_blocking(work).await.map_err(Error::storage)?;
+        verified.map_err(|error: Arc<Trouble>| error.to_error(blob))
+    }
+}
+
+/// Hashes a stream of the whole blob as it passes; wrong bytes end it with an error in place of the last piece.
+pub(crate) fn stream(blob: Sha256, size: u64, body: ByteStream) -> ByteStream {
+    let state = (body, sha2::Sha256::new(), 0_u64, false);
+    stream::unfold(state, move |(mut body, mut hasher, mut seen, done)| async move {
+        if done {
+            return None;
+        }
+        let checked = match body.next().await? {
+            Ok(piece) => {
+                hasher.update(&piece);
+                seen += piece.len() as u64;
+                check_piece(&blob, size, seen, &hasher, piece)
+            }
+            Err(error) => Err(error),
+        };
+        let done = checked.is_err();
+        Some((checked, (body, hasher, seen, done)))
+    })
+    .boxed()
+}
+
+fn check_piece(blob: &Sha256, size: u64, seen: u64, hasher: &sha2::Sha256, piece: Bytes) -> Result<Bytes> {
+    if seen < size {
+        return Ok(piece);
+    }
+    let found = Sha256::from_bytes(hasher.clone().finalize().into());
+    if seen == size && found == *blob { Ok(piece) } else { Err(damaged(*blob, found, seen)) }
+}
+
+fn damaged(blob: Sha256, found: Sha256, size: u64) -> Error {
+    Error::BlobCorrupt { blob, problem: format!("its {size} bytes hash to `{found}`") }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Why a file did not verify; shared by all who waited for it.
+#[derive(Debug)]
+enum Trouble {
+    Other { found: Sha256, size: u64 },
+    Unreadable(io::Error),
+}
+
+impl Trouble {
+    fn to_error(&self, blob: Sha256) -> Error {
+        match self {
+            Self::Other { found, size } => damaged(blob, *found, *size),
+            Self::Unreadable(error) => Error::storage(io::Error::new(error.kind(), error.to_string())),
+        }
+    }
+}
+
+fn verify_file(blob: &Sha256, mut file: &File, size: u64) -> Result<(), Trouble> {
+    let mut hasher = sha2::Sha256::new();
+    let mut piece = vec![0; 256 * 1024];
+    let mut seen = 0;
+    file.seek(SeekFrom::Start(0)).map_err(Trouble::Unreadable)?;
+    loop {
+        let count = file.read(&mut piece).map_err(Trouble::Unreadable)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&piece[..count]);
+        seen += count as u64;
+    }
+    let found = Sha256::from_bytes(hasher.finalize().into());
+    if seen == size && found == *blob { Ok(()) } else { Err(Trouble::Other { found, size: seen }) }
+}

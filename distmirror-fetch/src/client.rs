@@ -1,0 +1,128 @@
+//! The upstream client: every byte from the Internet comes through here, and every dial through the guarded connector.
+//!
+//! It asks for the bytes as they are (`Accept-Encoding: identity`), decodes nothing, follows redirects by its own loop
+//! with every rule at every hop, and looks at no environment variable. Its failures show no secret of a URL.
+
+use std::{error::Error as StdError, time::Duration};
+
+use bytes::Bytes;
+use distmirror_core::{Failure, Source, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{self, Client},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tokio::time::timeout;
+
+use crate::{
+    AddressPolicy, Error, FetchOptions,
+    connect::{GuardedConnector, PeerCertificate},
+    redirect, tls,
+};
+
+/// Asks upstream; cheap to clone, and clones share their connections.
+#[derive(Debug, Clone)]
+pub struct UpstreamClient {
+    http: Client<GuardedConnector, Empty<Bytes>>,
+    /// From asking to the header of the answer, connecting included.
+    header_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+/// The answer at the end of all redirects, its body still to come.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer itself; any status but a redirect.
+    pub response: Response<Incoming>,
+    /// Who gave it.
+    pub final_uri: Uri,
+    /// Who redirected on the way there, in order.
+    pub redirects: Vec<Uri>,
+}
+
+impl Answer {
+    /// The record of where the bytes came from. Secrets that a URL carries in its query are not recorded.
+    pub fn source(&self) -> Source {
+        let certificate = self.response.extensions().get::<PeerCertificate>();
+        Source {
+            final_url: self.final_uri.redacted(),
+            redirects: self.redirects.iter().map(Uri::redacted).collect(),
+            peer_certificate_sha256: certificate.map(|certificate| certificate.0.hex()),
+        }
+    }
+}
+
+impl UpstreamClient {
+    /// A client with these options.
+    ///
+    /// # Errors
+    /// [`Error::AllowAddresses`] and [`Error::TrustedRoots`] for entries that cannot be read, [`Error::Tls`].
+    pub fn new(options: &FetchOptions) -> Result<Self, Error> {
+        let policy = AddressPolicy::new(&options.allow_addresses, options.own_listeners.clone())?;
+        let tls = tls::client_config(&options.trusted_roots)?;
+        let http = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .build(GuardedConnector::new(policy, tls, options.connect_timeout));
+        let header_timeout = options.connect_timeout.saturating_add(options.idle_timeout);
+        Ok(Self { http, header_timeout, idle_timeout: options.idle_timeout })
+    }
+
+    /// How long upstream may send nothing in the middle of a body.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// Asks for a URI with these headers besides the usual ones, and follows redirects.
+    ///
+    /// # Errors
+    /// When an address is not allowed, nothing can be reached, no header comes in time, or a redirect is refused.
+    pub async fn get(&self, uri: &Uri, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let mut uri = uri.clone();
+        let mut redirects = Vec::new();
+        loop {
+            let response = self.ask(&uri, headers).await?;
+            match redirect::next_hop(&uri, &redirects, response.status(), response.headers())? {
+                Some(next) => redirects.push(std::mem::replace(&mut uri, next)),
+                None => return Ok(Answer { response, final_uri: uri, redirects }),
+            }
+        }
+    }
+
+    async fn ask(&self, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>, Failure> {
+        let attempted = || format!("cannot fetch `{}`", uri.redacted());
+        let request = request(uri, headers).map_err(|error| Failure::because(attempted(), &error))?;
+        match timeout(self.header_timeout, self.http.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Failure::because(attempted(), cause(&error))),
+            Err(_) => Err(Failure::new(format!(
+                "{}: timed out, no header of an answer within {:?}",
+                attempted(),
+                self.header_timeout
+            ))),
+        }
+    }
+}
+
+fn request(uri: &Uri, headers: &HeaderMap) -> http::Result<Request<Empty<Bytes>>> {
+    let mut request = Request::get(uri.as_str()).body(Empty::new())?;
+    let fields = request.headers_mut();
+    fields.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    fields.extend(headers.clone());
+    Ok(request)
+}
+
+/// The error below the one of the client, which only says that the client had an error.
+fn cause(error: &legacy::Error) -> &(dyn StdError + 'static) {
+    error.source().unwrap_or(error)
+}
+
+const USER_AGENT: &str = concat!("distmirror/", env!("CARGO_PKG_VERSION"));
+
+/// How long a connection is kept for the next request.
+const POOL_IDLE: Duration = Duration::from_secs(30);

@@ -1,0 +1,30 @@
+//! Workers that bring declared artifacts from upstream, through a client that cannot be led astray.
+//!
+//! [`Workers`] lease what is due from the catalog and hand it to the [`Fetcher`](distmirror_core::Fetcher) of its kind.
+//! [`FileFetcher`] asks upstream through [`UpstreamClient`], which dials only what [`AddressPolicy`] allows. Every byte
+//! comes in through the [`Intake`](distmirror_core::Intake) of the core. Nothing here serves anything.
+
+mod backoff;
+mod client;
+mod connect;
+mod error;
+mod file;
+mod guard;
+mod headers;
+mod job;
+mod options;
+mod redirect;
+mod resume;
+mod tls;
+mod transfer;
+mod workers;
+
+pub use crate::{
+    client::{Answer, UpstreamClient},
+    connect::PeerCertificate,
+    error::Error,
+    file::FileFetcher,
+    guard::{AddressPolicy, Refusal, is_public},
+    options::{FetchOptions, WorkerOptions},
+    workers::{OnceReport, Workers},
+};

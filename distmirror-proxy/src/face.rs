@@ -1,0 +1,256 @@
+//! Faces: which artifact a request asks for. Pure: request line and `Host` in, names out.
+//!
+//! Absolute-form and requests inside a CONNECT tunnel are the proxy face: they name an artifact by its own URI.
+//! Origin-form is the mirror's own site. No path of the site is reachable under a proxied identity, and the reverse.
+
+use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Scheme, Uri};
+use http::{HeaderMap, Method, header, request::Parts};
+
+use crate::refusal::{Code, Refusal};
+
+/// How a request reached the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// On the connection itself.
+    Plain,
+    /// Inside the TLS of a CONNECT tunnel to this authority. The second member is the name that the client asked for by
+    /// SNI, if it asked for another one.
+    Tunnel(Authority, Option<String>),
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Face {
+    /// An artifact by its name; the first of these that is declared.
+    Artifact(Vec<ArtifactName>),
+    /// A present artifact by its digest.
+    Digest(Digest),
+    /// A page of the mirror's own site.
+    Site(Page),
+}
+
+/// The pages of the mirror's own site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Page {
+    /// `/`: where to go from here.
+    Welcome,
+    /// `/ca.pem`: the certificate of the authority.
+    Certificate,
+    /// `/setup/` and `/setup/TOOL`: how to point a tool here.
+    Setup(String),
+    /// `/check`: how the client reaches the mirror.
+    Check,
+    /// `/healthz`: the process lives.
+    Health,
+    /// `/readyz`: it can serve.
+    Readiness,
+    /// `/metrics`: for Prometheus.
+    Metrics,
+}
+
+/// Decides what a request asks for.
+///
+/// # Errors
+/// `bad_request` when the target or `Host` is malformed, `misdirected` when names contradict each other.
+pub(crate) fn identify(parts: &Parts, via: &Via, own_authorities: &[String]) -> Result<Face, Refusal> {
+    let host = single_host(&parts.headers, parts.version)?;
+    match via {
+        Via::Tunnel(authority, asked) => tunnelled(parts, authority, asked.as_deref(), host, own_authorities),
+        Via::Plain if parts.uri.scheme().is_some() => {
+            let uri = Uri::parse(&parts.uri.to_string()).map_err(|error| Refusal::bad_request(error.to_string()))?;
+            if own_authorities.contains(&uri.authority().to_string()) {
+                return site(uri.path_and_query());
+            }
+            Ok(Face::Artifact(vec![uri.into()]))
+        }
+        Via::Plain if parts.method == Method::OPTIONS && parts.uri.path() == "*" => Ok(Face::Site(Page::Welcome)),
+        Via::Plain => site(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
+    }
+}
+
+fn tunnelled(
+    parts: &Parts,
+    authority: &Authority,
+    asked: Option<&str>,
+    host: Option<&str>,
+    own_authorities: &[String],
+) -> Result<Face, Refusal> {
+    let misdirected = |what: &str, name: &str| {
+        Refusal::new(Code::Misdirected, format!("{what} `{name}` is not `{authority}`, to which the CONNECT was"))
+    };
+    if let Some(name) = asked {
+        return Err(misdirected("the server name of the TLS handshake", name));
+    }
+    let target = parts.uri.authority().map(http::uri::Authority::as_str);
+    for (what, name) in [("the Host field", host), ("the target", target)] {
+        let Some(name) = name else { continue };
+        let parsed = Authority::parse(name, Scheme::Https.default_port())
+            .map_err(|error| Refusal::bad_request(format!("{what}: {error}")))?;
+        if parsed != *authority {
+            return Err(misdirected(what, name));
+        }
+    }
+    if parts.uri.scheme_str().is_some_and(|scheme| scheme != "https") {
+        return Err(Refusal::new(Code::Misdirected, "inside TLS only https URIs can be asked for"));
+    }
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    if own_authorities.contains(&authority.to_string()) {
+        return site(path);
+    }
+    let uri = Uri::from_parts(Scheme::Https, authority.clone(), path)
+        .map_err(|error| Refusal::bad_request(error.to_string()))?;
+    Ok(Face::Artifact(vec![uri.into()]))
+}
+
+/// RFC 9112 section 3.2: an HTTP/1.1 request has exactly one `Host` field.
+fn single_host(fields: &HeaderMap, version: http::Version) -> Result<Option<&str>, Refusal> {
+    let mut values = fields.get_all(header::HOST).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Refusal::bad_request("two Host fields"));
+    }
+    match first {
+        Some(value) => {
+            value.to_str().map(Some).map_err(|_| Refusal::bad_request("the Host field has characters that no host has"))
+        }
+        None if version == http::Version::HTTP_11 => Err(Refusal::bad_request("no Host field")),
+        None => Ok(None),
+    }
+}
+
+/// A path of the mirror's own site.
+fn site(path_and_query: &str) -> Result<Face, Refusal> {
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    let (first, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let page = match (first, rest) {
+        ("", _) => Page::Welcome,
+        ("ca.pem", "") => Page::Certificate,
+        ("setup", tool) => Page::Setup(tool.to_owned()),
+        ("check", "") => Page::Check,
+        ("healthz", "") => Page::Health,
+        ("readyz", "") => Page::Readiness,
+        ("metrics", "") => Page::Metrics,
+        _ => return artifact_path(first, path_and_query),
+    };
+    Ok(Face::Site(page))
+}
+
+/// `/ALGORITHM/HEX`, `/https/HOST/PATH`, `/http/HOST/PATH`, `/HOST/PATH`.
+fn artifact_path(first: &str, path_and_query: &str) -> Result<Face, Refusal> {
+    let after_first = path_and_query.get(first.len() + 1..).unwrap_or_default();
+    if let Some(algorithm) = Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == first) {
+        let digest = Digest::from_hex(algorithm, after_first.trim_start_matches('/'));
+        return digest.map(Face::Digest).map_err(Refusal::bad_request);
+    }
+    let named = |schemes: &[Scheme], host: &str, path: &str| {
+        let parse = |scheme: &Scheme| {
+            Uri::from_parts(*scheme, Authority::parse(host, scheme.default_port())?, path).map(ArtifactName::File)
+        };
+        let names: Result<Vec<_>, _> = schemes.iter().map(parse).collect();
+        names.map(Face::Artifact).map_err(|error| Refusal::bad_request(error.to_string()))
+    };
+    let exact = [Scheme::Https, Scheme::Http].into_iter().find(|scheme| scheme.as_str() == first);
+    if let Some(scheme) = exact {
+        let rest = after_first.trim_start_matches('/');
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        return named(&[scheme], &rest[..end], &rest[end..]);
+    }
+    let host = first.split('?').next().unwrap_or_default();
+    if host.contains(['.', ':']) {
+        return named(&[Scheme::Https, Scheme::Http], host, after_first);
+    }
+    Err(Refusal::new(Code::NoSuchPage, format!("the mirror has no page `/{first}`; `/setup/` says how to use it")))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Version};
+
+    use super::*;
+
+    fn ask(via: &Via, target: &str, host: &str) -> Result<Face, Refusal> {
+        let (parts, ()) = Request::builder().uri(target).header("host", host).body(()).unwrap().into_parts();
+        identify(&parts, via, &["mirror.test:3128".to_owned()])
+    }
+
+    fn names(face: Result<Face, Refusal>) -> Vec<String> {
+        match face {
+            Ok(Face::Artifact(names)) => names.iter().map(ToString::to_string).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tunnel(authority: &str) -> Via {
+        Via::Tunnel(Authority::parse(authority, 443).unwrap(), None)
+    }
+
+    #[test]
+    fn the_proxy_face() {
+        assert_eq!(names(ask(&Via::Plain, "http://A.test:80/x?y", "other.test")), ["http://a.test/x?y"]);
+        assert_eq!(names(ask(&tunnel("a.test:443"), "/x", "a.test")), ["https://a.test/x"]);
+        assert_eq!(names(ask(&tunnel("a.test:8443"), "/x", "a.test:8443")), ["https://a.test:8443/x"]);
+        assert_eq!(names(ask(&tunnel("[::1]:443"), "/x", "[::1]")), ["https://[::1]/x"]);
+    }
+
+    #[test]
+    fn names_that_contradict_each_other() {
+        for (via, target, host) in [
+            (tunnel("a.test:443"), "/x", "b.test"),
+            (tunnel("a.test:443"), "/x", "a.test:8443"),
+            (tunnel("a.test:443"), "https://b.test/x", "a.test"),
+            (tunnel("a.test:443"), "http://a.test:443/x", "a.test"),
+            (Via::Tunnel(Authority::parse("a.test", 443).unwrap(), Some("b.test".into())), "/x", "a.test"),
+        ] {
+            assert_eq!(ask(&via, target, host).unwrap_err().code, Code::Misdirected, "{via:?} {target} {host}");
+        }
+    }
+
+    #[test]
+    fn the_site() {
+        for (target, face) in [
+            ("/", Face::Site(Page::Welcome)),
+            ("/ca.pem", Face::Site(Page::Certificate)),
+            ("/setup/", Face::Site(Page::Setup(String::new()))),
+            ("/setup/curl", Face::Site(Page::Setup("curl".into()))),
+            ("/check?x", Face::Site(Page::Check)),
+            ("http://mirror.test:3128/check", Face::Site(Page::Check)),
+        ] {
+            assert_eq!(ask(&Via::Plain, target, "h").unwrap(), face, "{target}");
+        }
+        assert_eq!(names(ask(&Via::Plain, "http://h.test/healthz", "h.test")), ["http://h.test/healthz"]);
+        assert_eq!(names(ask(&tunnel("h.test:443"), "/healthz", "h.test")), ["https://h.test/healthz"]);
+    }
+
+    #[test]
+    fn artifacts_by_path() {
+        for (target, expected) in [
+            ("/a.test/x?y", vec!["https://a.test/x?y", "http://a.test/x?y"]),
+            ("/a.test", vec!["https://a.test/", "http://a.test/"]),
+            ("/localhost:8000/x", vec!["https://localhost:8000/x", "http://localhost:8000/x"]),
+            ("/https/a.test//x", vec!["https://a.test//x"]),
+            ("/http/host/x", vec!["http://host/x"]),
+        ] {
+            assert_eq!(names(ask(&Via::Plain, target, "h")), expected, "{target}");
+        }
+        assert!(matches!(ask(&Via::Plain, &format!("/sha256/{}", "0".repeat(64)), "h"), Ok(Face::Digest(_))));
+        for (target, code) in [
+            ("/sha256/zz", Code::BadRequest),
+            ("/nowhere/x", Code::NoSuchPage),
+            ("/https/", Code::BadRequest),
+            ("/..%2f/x", Code::BadRequest),
+        ] {
+            assert_eq!(ask(&Via::Plain, target, "h").unwrap_err().code, code, "{target}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_host() {
+        let (mut parts, ()) = Request::get("http://a.test/").body(()).unwrap().into_parts();
+        assert_eq!(identify(&parts, &Via::Plain, &[]).unwrap_err().code, Code::BadRequest);
+        parts.version = Version::HTTP_10;
+        assert!(identify(&parts, &Via::Plain, &[]).is_ok());
+        parts.headers.append("host", "a.test".parse().unwrap());
+        parts.headers.append("host", "a.test".parse().unwrap());
+        assert_eq!(identify(&parts, &Via::Plain, &[]).unwrap_err().code, Code::BadRequest);
+    }
+}

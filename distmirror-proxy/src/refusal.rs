@@ -1,0 +1,248 @@
+//! Every answer that is not a hit: one table of codes, one way to write them down.
+//!
+//! Trouble never looks like absence: each cause has a code, a status and a sentence of its own, for programs in
+//! `Proxy-Status` (RFC 9209) and for people in the body (text, or RFC 9457 problem details on wish).
+
+use std::fmt::Write;
+
+use distmirror_core::Error;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use jiff::Timestamp;
+
+use crate::body::Body;
+
+/// Why a request was not answered with an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    Undeclared,
+    Pending,
+    FetchFailed,
+    StorageUnavailable,
+    CatalogUnavailable,
+    BlobMissing,
+    BlobCorrupt,
+    Quarantined,
+    MethodNotAllowed,
+    Misdirected,
+    BadRequest,
+    NoSuchPage,
+}
+
+impl Code {
+    /// The code for programs, the status, and the error type of RFC 9209 section 2.3.
+    fn row(self) -> (&'static str, StatusCode, &'static str) {
+        match self {
+            Self::Undeclared => ("undeclared", StatusCode::NOT_FOUND, "http_request_denied"),
+            Self::Pending => ("pending", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable"),
+            Self::FetchFailed => ("fetch_failed", StatusCode::BAD_GATEWAY, "destination_unavailable"),
+            Self::StorageUnavailable => {
+                ("storage_unavailable", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error")
+            }
+            Self::CatalogUnavailable => {
+                ("catalog_unavailable", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error")
+            }
+            Self::BlobMissing => ("blob_missing", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error"),
+            Self::BlobCorrupt => ("blob_corrupt", StatusCode::SERVICE_UNAVAILABLE, "proxy_internal_error"),
+            Self::Quarantined => ("quarantined", StatusCode::FORBIDDEN, "http_request_denied"),
+            Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "http_request_error"),
+            Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "http_request_error"),
+            Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
+            Self::NoSuchPage => ("no_such_page", StatusCode::NOT_FOUND, "http_request_error"),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.row().0
+    }
+
+    /// What the client, or the person behind it, can do.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Undeclared => {
+                "Nobody declared it yet. Declare it, with a reason, and it will be fetched once and kept"
+            }
+            Self::Pending => "It is declared and on its way. Try again in a moment",
+            Self::FetchFailed => "The last attempt to fetch it failed. See the cause, mend it and retry",
+            Self::StorageUnavailable | Self::CatalogUnavailable => {
+                "The mirror has trouble, not the artifact. Try again; tell the operator if it lasts"
+            }
+            Self::BlobMissing | Self::BlobCorrupt => "The stored copy is damaged and is not served. Tell the operator",
+            Self::Quarantined => "It was taken out of service. The page says who did so and why",
+            Self::MethodNotAllowed => "Only GET and HEAD are served",
+            Self::Misdirected => "One connection serves one host: open another for another",
+            Self::BadRequest | Self::NoSuchPage => "Mend the request",
+        }
+    }
+}
+
+/// An answer that is not a hit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    detail: String,
+    /// The artifact that was asked for, and where to declare or see it.
+    subject: Option<(String, String)>,
+    retry_after_s: Option<u64>,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        let retry_after_s = match code {
+            Code::Pending => Some(2),
+            Code::StorageUnavailable | Code::CatalogUnavailable => Some(5),
+            Code::BlobMissing | Code::BlobCorrupt => Some(60),
+            _ => None,
+        };
+        Self { code, detail: detail.into(), subject: None, retry_after_s }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, detail)
+    }
+
+    /// The fetch failed; says when it is tried again.
+    pub(crate) fn fetch_failed(error: &str, next_attempt_at: Option<Timestamp>) -> Self {
+        let next = match next_attempt_at {
+            Some(at) => format!("It is tried again at {at:.0}"),
+            None => "It is not tried again until somebody asks for it".to_owned(),
+        };
+        let mut refusal = Self::new(Code::FetchFailed, format!("{error}. {next}"));
+        let wait = next_attempt_at.map(|at| at.as_second().saturating_sub(Timestamp::now().as_second()));
+        refusal.retry_after_s = wait.and_then(|seconds| u64::try_from(seconds).ok());
+        refusal
+    }
+
+    /// Names the artifact, and links to the admin page that declares or shows it.
+    pub(crate) fn about(mut self, name: &str, admin_url: &str) -> Self {
+        let link = format!("{admin_url}/declare?uri={}", percent_encode(name));
+        self.subject = Some((name.to_owned(), link));
+        self
+    }
+
+    /// Writes the answer. The body is problem details if the client prefers JSON to text.
+    pub(crate) fn into_response(self, request: &HeaderMap) -> Response<Body> {
+        let (code, status, error) = self.code.row();
+        let json = prefers_json(request);
+        let text = if json { self.problem(code, status) } else { self.text(code) };
+        let mut response = Response::new(Body::full(text));
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        let content_type = if json { "application/problem+json" } else { "text/plain; charset=utf-8" };
+        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let proxy_status = HeaderValue::from_str(&format!("distmirror; error={error}; details=\"{code}\""));
+        fields.insert("proxy-status", proxy_status.expect("the table has visible ASCII only"));
+        if self.code == Code::MethodNotAllowed {
+            fields.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        metrics::counter!("distmirror_proxy_responses_total", "code" => code).increment(1);
+        response
+    }
+
+    fn text(&self, code: &str) -> String {
+        let mut text = String::new();
+        let subject = self.subject.as_ref().map(|(name, _)| format!(": {name}")).unwrap_or_default();
+        writeln!(text, "distmirror: {code}{subject}").expect("writing to a String cannot fail");
+        if !self.detail.is_empty() {
+            writeln!(text, "{}.", self.detail).expect("writing to a String cannot fail");
+        }
+        writeln!(text, "{}.", self.code.remedy()).expect("writing to a String cannot fail");
+        if let Some((_, link)) = &self.subject {
+            writeln!(text, "{link}").expect("writing to a String cannot fail");
+        }
+        text
+    }
+
+    fn problem(&self, code: &str, status: StatusCode) -> String {
+        let (name, link) = self.subject.as_ref().map_or((None, None), |(name, link)| (Some(name), Some(link)));
+        let detail = if self.detail.is_empty() {
+            self.code.remedy().to_owned()
+        } else {
+            format!("{}. {}", self.detail, self.code.remedy())
+        };
+        let problem = serde_json::json!({
+            "type": format!("urn:distmirror:{code}"),
+            "title": code,
+            "status": status.as_u16(),
+            "detail": detail,
+            "uri": name,
+            "declare": link,
+        });
+        problem.to_string()
+    }
+}
+
+impl From<Error> for Refusal {
+    /// What went wrong inside becomes an answer; what the log needs beyond that is logged here, once.
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::CatalogUnavailable(_) => Code::CatalogUnavailable,
+            Error::BlobMissing { .. } => Code::BlobMissing,
+            Error::BlobCorrupt { .. } => Code::BlobCorrupt,
+            _ => Code::StorageUnavailable,
+        };
+        tracing::error!(code = code.name(), error = %error.chain(), "cannot answer");
+        Self::new(code, error.to_string())
+    }
+}
+
+/// Whether the `Accept` field puts JSON before text (RFC 9110 section 12.5.1).
+fn prefers_json(fields: &HeaderMap) -> bool {
+    let mut json = 0.0_f32;
+    let mut text = 0.0_f32;
+    let values = fields.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for member in values.flat_map(|value| value.split(',')) {
+        let mut parts = member.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).and_then(|q| q.parse().ok()).unwrap_or(1.0);
+        match media_type.as_str() {
+            "application/json" | "application/problem+json" | "application/*" => json = json.max(weight),
+            "text/plain" | "text/html" | "text/*" => text = text.max(weight),
+            _ => {}
+        }
+    }
+    json > text
+}
+
+/// Escapes everything but unreserved characters, for a value in a query.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02X}").expect("writing to a String cannot fail");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_prefers_json() {
+        for (accept, expected) in [
+            ("application/json", true),
+            ("application/problem+json, */*;q=0.1", true),
+            ("*/*", false),
+            ("text/html,application/xhtml+xml,application/json;q=0.9", false),
+            ("application/json;q=0.5, text/plain;q=0.4", true),
+            ("", false),
+        ] {
+            let fields: HeaderMap = [(header::ACCEPT, HeaderValue::from_static(accept))].into_iter().collect();
+            assert_eq!(prefers_json(&fields), expected, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_declare_link_survives_any_uri() {
+        let refusal = Refusal::new(Code::Undeclared, "").about("http://h/a?b=c&d", "http://admin");
+        assert!(refusal.text("undeclared").ends_with("http://admin/declare?uri=http%3A%2F%2Fh%2Fa%3Fb%3Dc%26d\n"));
+    }
+}

@@ -1,0 +1,282 @@
+//! Listening, connections, and the one path of a request: face, resolution, answer.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use distmirror_core::{ArtifactName, Digest, Mirror, MissReport, Resolution};
+use http::{HeaderMap, Method, Request, Response, header, request::Parts};
+use hyper::{body::Incoming, server::conn::http1, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_rustls::server::TlsStream;
+
+use crate::{
+    CertificateAuthority, Options, answer,
+    body::Body,
+    connect::{self, Prefixed},
+    face::{self, Face, Via},
+    refusal::{Code, Refusal},
+    site,
+    tls::Leaves,
+};
+
+/// The proxy: answers requests from what a [`Mirror`] holds.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+/// What all connections have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) leaves: Leaves,
+    pub(crate) options: Options,
+}
+
+impl Proxy {
+    /// A proxy over this mirror that signs with this authority.
+    pub fn new(mirror: Arc<Mirror>, authority: CertificateAuthority, options: Options) -> Self {
+        let leaves = Leaves::new(authority, options.cached_leaves);
+        Self { shared: Arc::new(Shared { mirror, leaves, options }) }
+    }
+
+    /// Serves until `shutdown` is ready; then accepts nothing new, lets running answers end for as long as
+    /// [`Options::drain`] says, reports the last misses and returns.
+    pub async fn serve(&self, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+        let slots = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        let (stop, stopped) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        for listener in listeners {
+            tasks.spawn(accept(Arc::clone(&self.shared), listener, Arc::clone(&slots), stopped.clone()));
+        }
+        tasks.spawn(report_misses(Arc::clone(&self.shared), stopped));
+        shutdown.await;
+        drop(stop);
+        while tasks.join_next().await.is_some() {}
+        // A connection gives its slot back when it ends.
+        let all = u32::try_from(self.shared.options.max_connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(self.shared.options.drain, slots.acquire_many(all)).await.is_err() {
+            tracing::warn!("some answers did not end in time and are cut");
+        }
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener, slots: Arc<Semaphore>, mut stopped: watch::Receiver<()>) {
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.changed() => return,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                let connection =
+                    Connection { shared: Arc::clone(&shared), client, stopped: stopped.clone(), _slot: Arc::new(slot) };
+                tokio::spawn(connection.serve(stream));
+            }
+            // Out of descriptors, most likely: accepting at once again would spin.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Reports gathered misses now and then, and once more at the end.
+async fn report_misses(shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+    loop {
+        let ended = tokio::time::timeout(shared.options.report_misses_every, stopped.changed()).await.is_ok();
+        if let Err(error) = shared.mirror.flush_misses().await {
+            tracing::warn!(error = %error.chain(), "cannot report misses; they stay in memory");
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+/// One client connection, and what it needs to answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: SocketAddr,
+    stopped: watch::Receiver<()>,
+    _slot: Arc<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let (builder, stopped) = (self.http1(), self.stopped.clone());
+        let service = service_fn(move |request| {
+            let connection = self.clone();
+            async move { Ok::<_, Infallible>(connection.answer(request, &Via::Plain).await) }
+        });
+        let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        run(served, |served| served.graceful_shutdown(), stopped).await;
+    }
+
+    /// Goes on inside a CONNECT tunnel, in the protocol that ALPN chose.
+    pub(crate) async fn serve_tunnel(self, stream: TlsStream<Prefixed>, via: Via) {
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let (builder, stopped, via) = (self.http1(), self.stopped.clone(), Arc::new(via));
+        let service = service_fn(move |request| {
+            let (connection, via) = (self.clone(), Arc::clone(&via));
+            async move { Ok::<_, Infallible>(connection.answer(request, &via).await) }
+        });
+        if is_http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(HTTP2_PING_EVERY)
+                .max_concurrent_streams(HTTP2_STREAMS);
+            run(builder.serve_connection(TokioIo::new(stream), service), |served| served.graceful_shutdown(), stopped)
+                .await;
+        } else {
+            run(builder.serve_connection(TokioIo::new(stream), service), |served| served.graceful_shutdown(), stopped)
+                .await;
+        }
+    }
+
+    fn http1(&self) -> http1::Builder {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.shared.options.header_timeout)
+            .max_buf_size(MAX_HEAD_BYTES);
+        builder
+    }
+
+    /// The one path of a request.
+    async fn answer(&self, request: Request<Incoming>, via: &Via) -> Response<Body> {
+        if request.method() == Method::CONNECT && *via == Via::Plain {
+            let fields = request.headers().clone();
+            return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));
+        }
+        let (parts, _body) = request.into_parts();
+        self.find(&parts, via).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers))
+    }
+
+    async fn find(&self, parts: &Parts, via: &Via) -> Result<Response<Body>, Refusal> {
+        let face = face::identify(parts, via, &self.shared.options.own_authorities)?;
+        if parts.method != Method::GET && parts.method != Method::HEAD {
+            return Err(Refusal::new(Code::MethodNotAllowed, format!("`{}` changes nothing here", parts.method)));
+        }
+        match face {
+            Face::Artifact(names) => self.artifact(parts, &names).await,
+            Face::Digest(digest) => self.digest(parts, &digest).await,
+            Face::Site(page) => site::answer(&self.shared, &page, via, parts).await,
+        }
+    }
+
+    async fn artifact(&self, parts: &Parts, names: &[ArtifactName]) -> Result<Response<Body>, Refusal> {
+        let mirror = &self.shared.mirror;
+        let about =
+            |refusal: Refusal, name: &ArtifactName| refusal.about(name.as_str(), &self.shared.options.admin_url);
+        for name in names {
+            let resolution = mirror.resolve(name).await.map_err(|error| about(error.into(), name))?;
+            let refusal = match resolution {
+                Resolution::Undeclared => continue,
+                Resolution::Present(held) => {
+                    return answer::hit(mirror, &held, &parts.method, &parts.headers)
+                        .await
+                        .map_err(|refusal| about(refusal, name));
+                }
+                other => refuse(other),
+            };
+            return Err(about(refusal, name));
+        }
+        let Some(first) = names.first() else { return Err(Refusal::bad_request("nothing is asked for")) };
+        mirror.missed(self.miss(first, parts));
+        Err(about(Refusal::new(Code::Undeclared, ""), first))
+    }
+
+    async fn digest(&self, parts: &Parts, digest: &Digest) -> Result<Response<Body>, Refusal> {
+        match self.shared.mirror.resolve_digest(digest).await? {
+            Resolution::Present(held) => answer::hit(&self.shared.mirror, &held, &parts.method, &parts.headers).await,
+            _ => Err(Refusal::new(Code::Undeclared, format!("no present file has the digest {digest}"))),
+        }
+    }
+
+    fn miss(&self, name: &ArtifactName, parts: &Parts) -> MissReport {
+        let now = Timestamp::now();
+        MissReport {
+            name: name.clone(),
+            count: 1,
+            first_seen: now,
+            last_seen: now,
+            method: parts.method.to_string(),
+            client: self.client.ip().to_string(),
+            user_agent: user_agent(&parts.headers),
+            project: None,
+        }
+    }
+}
+
+fn refuse(resolution: Resolution) -> Refusal {
+    match resolution {
+        Resolution::Failed { error, next_attempt_at } => Refusal::fetch_failed(&error, next_attempt_at),
+        Resolution::Quarantined { reason } => Refusal::new(Code::Quarantined, reason),
+        Resolution::Pending | Resolution::Undeclared | Resolution::Present(_) => Refusal::new(Code::Pending, ""),
+    }
+}
+
+/// What the client calls itself, as far as it is worth keeping.
+fn user_agent(fields: &HeaderMap) -> Option<String> {
+    let text = fields.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(text.chars().take(200).collect())
+}
+
+/// Drives a connection to its end; on shutdown it ends after the answer that is running. Clients that go away are everyday life.
+async fn run<C: Future<Output = Result<(), hyper::Error>>>(
+    connection: C,
+    end: fn(Pin<&mut C>),
+    mut stopped: watch::Receiver<()>,
+) {
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = stopped.changed() => {
+            end(connection.as_mut());
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error = distmirror_core::error::chain(&error), "connection ended");
+    }
+}
+
+/// The most bytes of a request's head.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// How often an HTTP/2 client is asked whether it is still there.
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+/// The most requests at a time on one HTTP/2 connection.
+const HTTP2_STREAMS: u32 = 128;
+
+/// Binds every address, so that all failures are known before anything is served.
+///
+/// # Errors
+/// The first address that cannot be bound, by name.
+pub async fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let bound = TcpListener::bind(address).await;
+        listeners
+            .push(bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?);
+    }
+    Ok(listeners)
+}

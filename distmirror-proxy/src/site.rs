@@ -1,0 +1,139 @@
+//! The mirror's own site on the proxy port: the certificate, how to point a tool here, whether that worked, and health.
+
+use distmirror_core::Authority;
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+
+use crate::{
+    body::Body,
+    face::{Page, Via},
+    refusal::{Code, Refusal},
+    serve::Shared,
+};
+
+/// Answers a page of the site.
+pub(crate) async fn answer(shared: &Shared, page: &Page, via: &Via, parts: &Parts) -> Result<Response<Body>, Refusal> {
+    let address = own_address(shared, parts);
+    Ok(match page {
+        Page::Welcome => text(welcome(shared, &address)),
+        Page::Certificate => typed("application/x-pem-file", shared.leaves.authority().pem().to_owned()),
+        Page::Setup(tool) => text(setup(tool, &address).ok_or_else(|| unknown_tool(tool))?),
+        Page::Check => check(via, parts),
+        Page::Health => text("ok\n".to_owned()),
+        Page::Readiness => readiness(shared).await,
+        Page::Metrics => typed("text/plain; version=0.0.4", (shared.options.metrics)()),
+    })
+}
+
+/// How the client calls this proxy; what it must put into its settings.
+fn own_address(shared: &Shared, parts: &Parts) -> String {
+    if let Some(own) = shared.options.own_authorities.first() {
+        return own.clone();
+    }
+    let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = host.and_then(|host| Authority::parse(host, 80).ok());
+    host.map_or_else(|| "127.0.0.1:3128".to_owned(), |host| host.to_string())
+}
+
+fn welcome(shared: &Shared, address: &str) -> String {
+    format!(
+        "distmirror: declared artifacts under their original URLs.\n\n\
+         Declare artifacts:   {}/declare\n\
+         Use this proxy:      http://{address}/setup/\n\
+         Trust its CA:        http://{address}/ca.pem\n\
+         Try whether it works: http://{address}/check\n",
+        shared.options.admin_url
+    )
+}
+
+/// What to paste for a tool; an empty name lists the tools.
+fn setup(tool: &str, address: &str) -> Option<String> {
+    if tool.is_empty() {
+        let list: Vec<String> = TOOLS.iter().map(|(name, _)| format!("  http://{address}/setup/{name}\n")).collect();
+        return Some(format!(
+            "How to point a tool at this mirror:\n\n{}\nThe CA certificate: http://{address}/ca.pem\n",
+            list.concat()
+        ));
+    }
+    let (_, template) = TOOLS.iter().find(|(name, _)| *name == tool)?;
+    let text = template.replace("{proxy}", &format!("http://{address}")).replace("{address}", address);
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "3128"));
+    Some(text.replace("{host}", host).replace("{port}", port))
+}
+
+fn unknown_tool(tool: &str) -> Refusal {
+    let known: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();
+    Refusal::new(
+        Code::NoSuchPage,
+        format!("there is no set-up for `{}`; there is for {}", tool.escape_debug(), known.join(", ")),
+    )
+}
+
+/// Tells a client how it reaches the mirror. That it reads this through TLS proves that it trusts the CA.
+fn check(via: &Via, parts: &Parts) -> Response<Body> {
+    let through_proxy = matches!(via, Via::Tunnel(..)) || parts.uri.scheme().is_some();
+    let through_tls = matches!(via, Via::Tunnel(..));
+    let say = |holds: bool| if holds { "yes" } else { "no" };
+    text(format!(
+        "through the proxy: {}\ntrusts the CA: {}\n",
+        say(through_proxy),
+        if through_tls { "yes" } else { "not shown: ask over https through the proxy" }
+    ))
+}
+
+async fn readiness(shared: &Shared) -> Response<Body> {
+    let problems = shared.mirror.readiness().await;
+    if problems.is_empty() {
+        return text("ready\n".to_owned());
+    }
+    let mut response = text(problems.iter().map(|problem| format!("{problem}\n")).collect());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response
+}
+
+fn text(body: String) -> Response<Body> {
+    typed("text/plain; charset=utf-8", body)
+}
+
+fn typed(content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(body));
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// What to paste, by tool. `{proxy}` is the URL of this proxy, `{address}` its `HOST:PORT`.
+const TOOLS: &[(&str, &str)] = &[
+    (
+        "env",
+        "# For most tools, in the shell that builds:\n\
+         curl -fsS {proxy}/ca.pem -o distmirror-ca.pem\n\
+         cat /etc/ssl/certs/ca-certificates.crt distmirror-ca.pem > distmirror-bundle.pem\n\
+         export http_proxy={proxy} https_proxy={proxy} HTTP_PROXY={proxy} HTTPS_PROXY={proxy}\n\
+         export SSL_CERT_FILE=$PWD/distmirror-bundle.pem CURL_CA_BUNDLE=$PWD/distmirror-bundle.pem\n\
+         export REQUESTS_CA_BUNDLE=$PWD/distmirror-bundle.pem GIT_SSL_CAINFO=$PWD/distmirror-bundle.pem\n\
+         export NODE_EXTRA_CA_CERTS=$PWD/distmirror-ca.pem CARGO_HTTP_CAINFO=$PWD/distmirror-bundle.pem\n",
+    ),
+    (
+        "curl",
+        "curl -fsS {proxy}/ca.pem -o distmirror-ca.pem\n# then, in ~/.curlrc or on the command line:\nproxy = \"{proxy}\"\ncacert = \"distmirror-ca.pem\"\n",
+    ),
+    (
+        "wget",
+        "curl -fsS {proxy}/ca.pem -o distmirror-ca.pem\n# then, in ~/.wgetrc:\nuse_proxy = on\nhttp_proxy = {proxy}\nhttps_proxy = {proxy}\nca_certificate = distmirror-ca.pem\n",
+    ),
+    (
+        "debian",
+        "# Trust the CA in the whole system (Debian, Ubuntu), as root:\n\
+         curl -fsS {proxy}/ca.pem -o /usr/local/share/ca-certificates/distmirror.crt && update-ca-certificates\n",
+    ),
+    (
+        "java",
+        "# A trust store with the CA; for Bazel put the last two lines behind `startup --host_jvm_args=`:\n\
+         curl -fsS {proxy}/ca.pem -o distmirror-ca.pem\n\
+         keytool -importcert -noprompt -alias distmirror -file distmirror-ca.pem -keystore distmirror.jks -storepass changeit\n\
+         -Djavax.net.ssl.trustStore=distmirror.jks -Djavax.net.ssl.trustStorePassword=changeit\n\
+         -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} -Dhttp.proxyHost={host} -Dhttp.proxyPort={port}\n",
+    ),
+];

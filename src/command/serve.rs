@@ -1,0 +1,93 @@
+//! The commands that work on a configuration: roles, `fetch --once`, `migrate` and `ca`.
+
+use std::{io, process::ExitCode};
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Exit, complain, say};
+use crate::{
+    cli::{CaCommand, ServerCommand},
+    config::{Config, LogConfig, LogFormat},
+    server::{self, Error, Roles},
+};
+
+/// Does a server command.
+pub fn perform(command: ServerCommand, config: Config) -> ExitCode {
+    start_log(&config.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format_args!("cannot start: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let done = runtime.block_on(perform_async(command, &config));
+    // What hangs in a blocking call must not keep the process alive.
+    runtime.shutdown_background();
+    done.unwrap_or_else(|error| fail(&error)).into()
+}
+
+async fn perform_async(command: ServerCommand, config: &Config) -> Result<Exit, Error> {
+    match command {
+        ServerCommand::Serve(_) => run(config, Roles::ALL).await,
+        ServerCommand::Proxy(_) => run(config, Roles::PROXY).await,
+        ServerCommand::Admin(_) => run(config, Roles::ADMIN).await,
+        ServerCommand::Fetch { once: false, .. } => run(config, Roles::FETCH).await,
+        ServerCommand::Fetch { once: true, .. } => fetch_once(config).await,
+        ServerCommand::Migrate(_) => {
+            server::migrate(config).await.map(|()| say("the schema of the catalog is up to date"))
+        }
+        ServerCommand::Ca { command: CaCommand::Init(_) } => init_authority(config),
+        ServerCommand::Ca { command: CaCommand::Show(_) } => show_authority(config),
+        // Done by whoever reads the command line, which needs no more than the configuration for it.
+        ServerCommand::CheckConfig(_) => Ok(Exit::Done),
+    }
+}
+
+async fn run(config: &Config, roles: Roles) -> Result<Exit, Error> {
+    server::run(config, roles, |text| {
+        say(text.trim_end());
+    })
+    .await
+    .map(|()| Exit::Done)
+}
+
+async fn fetch_once(config: &Config) -> Result<Exit, Error> {
+    let report = server::fetch_once(config).await?;
+    let said = say(format_args!("fetched {}, failed {}", report.done, report.failed));
+    Ok(if report.failed == 0 { said } else { Exit::Failed })
+}
+
+fn init_authority(config: &Config) -> Result<Exit, Error> {
+    server::load_authority(config)?;
+    Ok(say(format_args!("the certificate is in `{}`", config.ca.certificate.display())))
+}
+
+fn show_authority(config: &Config) -> Result<Exit, Error> {
+    if !config.ca.certificate.exists() {
+        let problem = format!(
+            "there is no certificate in `{}` yet: make one with `distmirror ca init`",
+            config.ca.certificate.display()
+        );
+        return Err(Error::Unavailable(problem));
+    }
+    Ok(say(server::load_authority(config)?.pem().trim_end()))
+}
+
+fn fail(error: &Error) -> Exit {
+    complain(error);
+    match error {
+        Error::Configuration { .. } => Exit::Usage,
+        Error::Unavailable(_) => Exit::Failed,
+    }
+}
+
+/// Logs to standard error. The level was checked when the configuration was read.
+fn start_log(config: &LogConfig) {
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    match config.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

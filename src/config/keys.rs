@@ -1,0 +1,84 @@
+//! Every key of the configuration, a line each: where it goes and how it is read.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, FetchConfig, LogConfig, ProxyConfig, Secret, parse,
+    settings::Settings,
+    value::{boolean, duration, list, number, option, size, text},
+};
+
+/// Reads everything. What cannot be read keeps its default, and the problem is noted in `settings`.
+pub(super) fn read(settings: &mut Settings, data_dir_override: Option<&Path>) -> Config {
+    let mut data_dir = Config::default().data_dir;
+    settings.read("data_dir", &mut data_dir, text(path));
+    let mut config = Config::in_directory(data_dir_override.map_or(data_dir, Path::to_owned));
+    catalog(settings, &mut config.catalog);
+    blobs(settings, &mut config.blobs);
+    ca(settings, &mut config.ca);
+    proxy(settings, &mut config.proxy);
+    admin(settings, &mut config.admin);
+    fetch(settings, &mut config.fetch);
+    log(settings, &mut config.log);
+    config
+}
+
+fn catalog(settings: &mut Settings, catalog: &mut CatalogConfig) {
+    settings.read_unless_empty("catalog.url", &mut catalog.url, text(parse::catalog_url));
+    settings.read("catalog.max_connections", &mut catalog.max_connections, number(1..=1000));
+    settings.read("catalog.migrate", &mut catalog.migrate, boolean);
+}
+
+fn blobs(settings: &mut Settings, blobs: &mut BlobsConfig) {
+    settings.read_unless_empty("blobs.url", &mut blobs.url, text(parse::blobs_url));
+    blobs.options = settings.read_section("blobs.options", |value| option(value).map(Secret::new));
+}
+
+fn ca(settings: &mut Settings, ca: &mut CaConfig) {
+    let certificate = settings.read_unless_empty("ca.certificate", &mut ca.certificate, text(path));
+    let key = settings.read_unless_empty("ca.key", &mut ca.key, text(path));
+    ca.create = !certificate && !key;
+    match (certificate, key) {
+        (true, false) => settings.report("ca.certificate", "needs `ca.key` beside it".to_owned()),
+        (false, true) => settings.report("ca.key", "needs `ca.certificate` beside it".to_owned()),
+        _ => {}
+    }
+}
+
+fn proxy(settings: &mut Settings, proxy: &mut ProxyConfig) {
+    settings.read("proxy.listen", &mut proxy.listen, list(text(parse::socket_address)));
+    settings.read_unless_empty("proxy.public_url", &mut proxy.public_url, text(|url| parse::web_url(url).map(Some)));
+    settings.not_supported("proxy.listen_tls");
+    settings.not_supported("proxy.transparent_http");
+    settings.not_supported("proxy.transparent_https");
+}
+
+fn admin(settings: &mut Settings, admin: &mut AdminConfig) {
+    settings.read("admin.listen", &mut admin.listen, list(text(parse::socket_address)));
+    settings.read_unless_empty("admin.public_url", &mut admin.public_url, text(|url| parse::web_url(url).map(Some)));
+    settings.read("admin.allowed_hosts", &mut admin.allowed_hosts, list(text(parse::host)));
+    settings.read("admin.auth.mode", &mut admin.auth.mode, text(parse::auth_mode));
+}
+
+fn fetch(settings: &mut Settings, fetch: &mut FetchConfig) {
+    settings.read("fetch.workers", &mut fetch.workers, number(1..=1000));
+    settings.read("fetch.per_host", &mut fetch.per_host, number(1..=1000));
+    settings.read("fetch.max_file_bytes", &mut fetch.max_file_bytes, size);
+    settings.read("fetch.connect_timeout", &mut fetch.connect_timeout, duration);
+    settings.read("fetch.idle_timeout", &mut fetch.idle_timeout, duration);
+    settings.read("fetch.retries", &mut fetch.retries, number(0..=1000));
+    settings.read("fetch.allow_addresses", &mut fetch.allow_addresses, list(text(parse::address_range)));
+    settings.read("fetch.trusted_roots", &mut fetch.trusted_roots, list(text(path)));
+    settings.not_supported("fetch.proxy");
+    settings.not_supported("fetch.require_checksum");
+    settings.not_supported("fetch.credentials");
+}
+
+fn log(settings: &mut Settings, log: &mut LogConfig) {
+    settings.read("log.format", &mut log.format, text(parse::log_format));
+    settings.read("log.level", &mut log.level, text(parse::log_level));
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must name a path".to_owned()) } else { Ok(PathBuf::from(text)) }
+}

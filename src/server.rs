@@ -1,0 +1,331 @@
+//! Wiring: from a configuration to running roles, until a signal says stop.
+//!
+//! Everything that can be wrong is found before anything is served: backends are opened, the authority is loaded and every
+//! address is bound first. On SIGTERM or SIGINT nothing new is taken up, what runs may end within limits, and the process
+//! exits.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use distmirror_admin::Admin;
+use distmirror_backends::{
+    blobs::{self, BlobOptions},
+    catalog::{CatalogOptions, SqlCatalog},
+};
+use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror};
+use distmirror_fetch::{FetchOptions, FileFetcher, OnceReport, UpstreamClient, WorkerOptions, Workers};
+use distmirror_proxy::{CertificateAuthority, Proxy};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::config::{Config, default_public_url};
+
+/// Which roles a process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Serves artifacts.
+    pub proxy: bool,
+    /// Serves pages and REST API.
+    pub admin: bool,
+    /// Fetches what is declared.
+    pub fetch: bool,
+}
+
+impl Roles {
+    /// All of them, for one machine.
+    pub const ALL: Self = Self { proxy: true, admin: true, fetch: true };
+    /// The proxy alone.
+    pub const PROXY: Self = Self { proxy: true, admin: false, fetch: false };
+    /// The admin side alone.
+    pub const ADMIN: Self = Self { proxy: false, admin: true, fetch: false };
+    /// Workers alone.
+    pub const FETCH: Self = Self { proxy: false, admin: false, fetch: true };
+}
+
+/// Why a process did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Something in the configuration cannot be used; the message names the key.
+    #[error("{key}: {problem}")]
+    Configuration {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Something that the configuration names is not there or does not answer.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl Error {
+    fn configuration(key: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Configuration { key, problem: distmirror_core::error::chain(error) }
+    }
+
+    fn unavailable(key: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Unavailable(format!("{key}: {}", distmirror_core::error::chain(error)))
+    }
+}
+
+/// Runs the roles until a signal. `announce` is called once everything listens, with what a person wants to know.
+///
+/// # Errors
+/// [`Error`] before anything is served.
+pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> Result<(), Error> {
+    harden();
+    let metrics = install_metrics()?;
+    let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
+    let proxy_listeners = bind("proxy.listen", if roles.proxy { &config.proxy.listen } else { &[] }).await?;
+    let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
+    let mirror = Arc::new(open(config).await?);
+    let (stop, stopped) = watch::channel(());
+    let mut running = JoinSet::new();
+    if roles.admin {
+        let admin = Arc::new(build_admin(config, &mirror, authority.as_ref(), &metrics)?);
+        for listener in admin_listeners {
+            let (admin, stopped) = (Arc::clone(&admin), until(&stopped));
+            running.spawn(async move {
+                if let Err(error) = admin.serve(listener, stopped).await {
+                    tracing::error!(error = distmirror_core::error::chain(&error), "the admin side ended");
+                }
+            });
+        }
+    }
+    if let Some(authority) = authority {
+        let proxy = Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics));
+        let stopped = until(&stopped);
+        running.spawn(async move { proxy.serve(proxy_listeners, stopped).await });
+    }
+    if roles.fetch {
+        let workers = build_workers(config, &mirror)?;
+        let stopped = until(&stopped);
+        running.spawn(async move { workers.run(stopped).await });
+    }
+    announce(&announcement(config, roles));
+    stop_signal().await?;
+    tracing::info!("stopping");
+    drop(stop);
+    while running.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Fetches what is due, then returns.
+///
+/// # Errors
+/// [`Error`] before anything is fetched, or when the catalog goes away meanwhile.
+pub async fn fetch_once(config: &Config) -> Result<OnceReport, Error> {
+    let mirror = Arc::new(open(config).await?);
+    let workers = build_workers(config, &mirror)?;
+    workers.run_once().await.map_err(|error| Error::unavailable("catalog", &error))
+}
+
+/// Brings the schema of the catalog up to date.
+///
+/// # Errors
+/// [`Error`] when the catalog cannot be opened or changed.
+pub async fn migrate(config: &Config) -> Result<(), Error> {
+    open_catalog(config, true).await.map(drop)
+}
+
+/// Loads the authority that the configuration names, and makes one on first start where none is named.
+///
+/// # Errors
+/// [`Error::Configuration`] with the file and the remedy.
+pub fn load_authority(config: &Config) -> Result<CertificateAuthority, Error> {
+    let folder = config.ca.certificate.parent().unwrap_or(Path::new("."));
+    let loaded = if config.ca.create {
+        CertificateAuthority::load_or_create(folder)
+    } else {
+        CertificateAuthority::load(&config.ca.certificate, &config.ca.key)
+    };
+    loaded.map_err(|error| Error::configuration("ca", &error))
+}
+
+/// What can be found wrong in a configuration without opening a port or a connection, beyond what reading it finds.
+pub fn check(config: &Config) -> Vec<Error> {
+    let mut problems = Vec::new();
+    if !config.ca.create || config.ca.certificate.exists() {
+        problems.extend(load_authority(config).err());
+    }
+    problems.extend(build_client(config).err());
+    problems
+}
+
+async fn open(config: &Config) -> Result<Mirror, Error> {
+    let catalog: Arc<dyn Catalog> = Arc::new(open_catalog(config, config.catalog.migrate).await?);
+    let blobs = open_blobs(config).await?;
+    Ok(Mirror::new(catalog, blobs, distmirror_core::Options::default()))
+}
+
+async fn open_catalog(config: &Config, migrate: bool) -> Result<SqlCatalog, Error> {
+    let url = config.catalog.url.expose().to_owned();
+    let options = CatalogOptions { url, max_connections: config.catalog.max_connections, migrate };
+    // Boxed: the compiler gives up on the size of a future that holds all of this one.
+    Box::pin(SqlCatalog::open(&options)).await.map_err(|error| Error::unavailable("catalog.url", &error))
+}
+
+async fn open_blobs(config: &Config) -> Result<Arc<dyn BlobStore>, Error> {
+    let options = config.blobs.options.iter().map(|(key, value)| (key.clone(), value.expose().to_owned()));
+    let options = BlobOptions { url: config.blobs.url.expose().to_owned(), options: options.collect() };
+    blobs::open(&options).await.map_err(|error| Error::unavailable("blobs.url", &error))
+}
+
+fn build_client(config: &Config) -> Result<UpstreamClient, Error> {
+    let own = config.proxy.listen.iter().chain(&config.admin.listen).copied().collect();
+    let options = FetchOptions {
+        allow_addresses: config.fetch.allow_addresses.clone(),
+        own_listeners: own,
+        trusted_roots: read_roots(&config.fetch.trusted_roots)?,
+        connect_timeout: config.fetch.connect_timeout,
+        idle_timeout: config.fetch.idle_timeout,
+    };
+    UpstreamClient::new(&options).map_err(|error| Error::configuration("fetch", &error))
+}
+
+fn read_roots(files: &[PathBuf]) -> Result<Vec<String>, Error> {
+    let read = |file: &PathBuf| {
+        let problem = |error| format!("cannot read `{}`: {error}", file.display());
+        std::fs::read_to_string(file)
+            .map_err(|error| Error::Configuration { key: "fetch.trusted_roots", problem: problem(error) })
+    };
+    files.iter().map(read).collect()
+}
+
+fn build_workers(config: &Config, mirror: &Arc<Mirror>) -> Result<Workers, Error> {
+    let spool = config.data_dir.join("spool");
+    let intake = Intake::open(spool, Arc::clone(mirror.blobs()), config.fetch.max_file_bytes);
+    let intake = intake.map_err(|error| Error::unavailable("data_dir", &error))?;
+    let files: Arc<dyn Fetcher> = Arc::new(FileFetcher::new(build_client(config)?));
+    let options = WorkerOptions {
+        workers: config.fetch.workers as usize,
+        per_host: config.fetch.per_host as usize,
+        retries: config.fetch.retries,
+        ..WorkerOptions::default()
+    };
+    Ok(Workers::new(Arc::clone(mirror), intake, vec![files], options))
+}
+
+fn build_admin(
+    config: &Config,
+    mirror: &Arc<Mirror>,
+    authority: Option<&CertificateAuthority>,
+    metrics: &PrometheusHandle,
+) -> Result<Admin, Error> {
+    // An admin process of its own shows the certificate if it finds it, and never makes another authority.
+    let found = || std::fs::read_to_string(&config.ca.certificate).unwrap_or_default();
+    let options = distmirror_admin::Options {
+        public_url: Some(admin_url(config)),
+        proxy_address: proxy_address(config),
+        ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
+        allowed_hosts: config.admin.allowed_hosts.clone(),
+    };
+    let metrics = metrics.clone();
+    let admin = Admin::new(Arc::clone(mirror), options, Arc::new(move || metrics.render()));
+    admin.map_err(|error| Error::configuration("admin", &error))
+}
+
+fn proxy_options(config: &Config, metrics: PrometheusHandle) -> distmirror_proxy::Options {
+    let own = std::iter::once(proxy_address(config)).chain(config.proxy.listen.iter().map(SocketAddr::to_string));
+    distmirror_proxy::Options {
+        admin_url: admin_url(config),
+        own_authorities: own.collect(),
+        metrics: Arc::new(move || metrics.render()),
+        ..distmirror_proxy::Options::default()
+    }
+}
+
+fn admin_url(config: &Config) -> String {
+    public_url(config.admin.public_url.as_deref(), &config.admin.listen)
+}
+
+/// `HOST:PORT` by which clients reach the proxy.
+fn proxy_address(config: &Config) -> String {
+    let text = public_url(config.proxy.public_url.as_deref(), &config.proxy.listen);
+    let parsed = text.parse::<distmirror_core::Uri>();
+    parsed.map_or_else(|_| text.clone(), |uri| uri.authority().to_string())
+}
+
+fn public_url(configured: Option<&str>, listen: &[SocketAddr]) -> String {
+    let first = listen.first().copied();
+    configured.map_or_else(|| first.map(default_public_url).unwrap_or_default(), str::to_owned)
+}
+
+async fn bind(key: &'static str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
+    distmirror_proxy::bind(addresses).await.map_err(|error| Error::unavailable(key, &error))
+}
+
+/// What a person wants to know who just started this.
+fn announcement(config: &Config, roles: Roles) -> String {
+    let mut text = String::new();
+    if roles.admin {
+        text += &format!("Declare artifacts:     {}/\n", admin_url(config));
+    }
+    if roles.proxy {
+        let proxy = proxy_address(config);
+        text += &format!(
+            "Point a client here:   curl -x http://{proxy} --cacert {} URL\n\
+             How to set up a tool:  http://{proxy}/setup/\n",
+            config.ca.certificate.display()
+        );
+    }
+    if roles.fetch && !roles.admin && !roles.proxy {
+        text += "Fetching what is declared.\n";
+    }
+    text
+}
+
+/// Ready when the sender of the channel is gone.
+fn until(stopped: &watch::Receiver<()>) -> impl Future<Output = ()> + Send + 'static {
+    let mut stopped = stopped.clone();
+    async move {
+        let _ = stopped.changed().await;
+    }
+}
+
+async fn stop_signal() -> Result<(), Error> {
+    let listen = |kind| signal(kind).map_err(|error| Error::unavailable("signals", &error));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn install_metrics() -> Result<PrometheusHandle, Error> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|error| Error::unavailable("metrics", &error))?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP_EVERY).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
+
+/// The process holds a key that can pose as any site: no core dumps, no peeking by other processes of the user. And it may
+/// use as many descriptors as the system allows.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let files = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
+}
+
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);

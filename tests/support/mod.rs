@@ -1,0 +1,194 @@
+//! A running distmirror as a test sees it: the binary, started with a configuration of its own on free ports.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use testkit::{CurlOutput, Process, Upstream, curl, free_port};
+
+/// Where the data of a server lives.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// `catalog.url`
+    pub catalog: String,
+    /// `blobs.url`
+    pub blobs: String,
+    /// `blobs.options`
+    pub options: Vec<(String, String)>,
+}
+
+impl Backends {
+    /// SQLite and a directory below this one.
+    pub fn embedded(folder: &Path) -> Self {
+        Self { catalog: sqlite(folder), blobs: local(folder), options: Vec::new() }
+    }
+}
+
+/// The URL of a SQLite catalog in a folder.
+pub fn sqlite(folder: &Path) -> String {
+    format!("sqlite://{}/catalog.db", folder.display())
+}
+
+/// The URL of a blob store in a folder.
+pub fn local(folder: &Path) -> String {
+    format!("file://{}/blobs", folder.display())
+}
+
+/// A running server.
+pub struct Server {
+    folder: TempDir,
+    process: Process,
+    roles: &'static [&'static str],
+    proxy_port: u16,
+    admin_port: u16,
+    http: reqwest::Client,
+}
+
+impl Server {
+    /// Starts all roles over these backends, with this upstream reachable and trusted.
+    pub async fn start(backends: impl FnOnce(&Path) -> Backends, upstream: &Upstream) -> Self {
+        Self::start_role(&["serve"], backends, upstream).await
+    }
+
+    /// Starts one role (or `serve`).
+    pub async fn start_role(
+        roles: &'static [&'static str],
+        backends: impl FnOnce(&Path) -> Backends,
+        upstream: &Upstream,
+    ) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let (proxy_port, admin_port) = (free_port(), free_port());
+        let text = configuration(&backends(folder.path()), folder.path(), proxy_port, admin_port, upstream);
+        fs::write(folder.path().join("distmirror.toml"), text).expect("writes its configuration");
+        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        let process = spawn(folder.path(), roles);
+        let mut server = Self { folder, process, roles, proxy_port, admin_port, http };
+        server.wait().await;
+        server
+    }
+
+    /// Kills the process without a word, and starts it again.
+    pub async fn kill_and_restart(&mut self) {
+        self.process.kill9();
+        self.process = spawn(self.folder.path(), self.roles);
+        self.wait().await;
+    }
+
+    /// Ends the process as a service manager would; it must exit with 0.
+    pub fn stop(mut self) {
+        let status = self.process.terminate();
+        assert_eq!(status.code(), Some(0), "{}", self.process.log());
+    }
+
+    /// The folder of its data and its configuration.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The configuration file.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.path().join("distmirror.toml")
+    }
+
+    /// Where the admin side answers.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin_port)
+    }
+
+    /// Where the proxy answers.
+    pub fn proxy_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.proxy_port)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// A call of the REST API: status and body.
+    pub async fn api(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.admin_url()));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("the admin side answers");
+        let status = response.status();
+        (status, response.json().await.unwrap_or(Value::Null))
+    }
+
+    /// Declares a file; the artifact.
+    pub async fn declare(&self, uri: &str, checksum: Option<&str>) -> Value {
+        let body = json!({"kind": "file", "uri": uri, "reason": "the test needs it", "sha256": checksum});
+        let (status, artifact) = self.api(Method::POST, "/artifacts", Some(body)).await;
+        assert!(status == StatusCode::CREATED || status == StatusCode::OK, "{status} {artifact}");
+        artifact
+    }
+
+    /// Waits until an artifact is in this state; the artifact.
+    pub async fn wait_for(&self, artifact: &Value, state: &str) -> Value {
+        let id = artifact["id"].as_str().expect("an artifact has an id");
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let (_, artifact) = self.api(Method::GET, &format!("/artifacts/{id}"), None).await;
+            if artifact["state"] == state {
+                return artifact;
+            }
+            assert!(Instant::now() < until, "not {state}: {artifact}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Real curl through the proxy, trusting the server's own CA.
+    pub async fn curl(&self, arguments: &[&str]) -> CurlOutput {
+        let ca = self.folder.path().join("curl-ca.pem");
+        if !ca.exists() {
+            let pem = self.http.get(format!("{}/ca.pem", self.proxy_url())).send().await.expect("the proxy answers");
+            fs::write(&ca, pem.bytes().await.expect("the certificate")).expect("writes the certificate");
+        }
+        let (proxy, ca) = (self.proxy_url(), ca.display().to_string());
+        let mut all = vec!["--proxy", &proxy, "--noproxy", "", "--cacert", &ca];
+        all.extend(arguments);
+        curl(&all).await
+    }
+
+    async fn wait(&mut self) {
+        let ports = [("proxy", self.proxy_port), ("admin", self.admin_port)];
+        let wanted = ports.into_iter().filter(|(role, _)| self.roles.contains(role) || self.roles.contains(&"serve"));
+        for (_, port) in wanted {
+            let (http, url) = (self.http.clone(), format!("http://127.0.0.1:{port}/readyz"));
+            let ready = async || http.get(&url).send().await.is_ok_and(|answer| answer.status() == StatusCode::OK);
+            self.process.wait_until("ready", ready).await;
+        }
+    }
+}
+
+fn spawn(folder: &Path, roles: &[&str]) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distmirror"));
+    command.args(roles).arg("--config").arg(folder.join("distmirror.toml")).current_dir(folder);
+    Process::spawn("distmirror", &mut command)
+}
+
+fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port: u16, upstream: &Upstream) -> String {
+    let options: String = backends.options.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+    format!(
+        "data_dir = {data:?}\n\
+         [catalog]\nurl = {catalog:?}\n\
+         [blobs]\nurl = {blobs:?}\n[blobs.options]\n{options}\
+         [proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n\
+         [admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
+         [fetch]\nretries = 0\nidle_timeout = \"5s\"\nallow_addresses = [\"127.0.0.0/8:{http}\", \"127.0.0.0/8:{https}\"]\n\
+         trusted_roots = [{ca:?}]\n",
+        data = folder.join("data"),
+        catalog = backends.catalog,
+        blobs = backends.blobs,
+        http = upstream.http_port(),
+        https = upstream.https_port(),
+        ca = upstream.ca_pem_path(),
+    )
+}
