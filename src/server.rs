@@ -90,35 +90,38 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     let proxy_listeners = bind("proxy.listen", if roles.proxy { &config.proxy.listen } else { &[] }).await?;
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
     let mirror = Arc::new(open(config).await?);
+    let admin =
+        if roles.admin { Some(Arc::new(build_admin(config, &mirror, authority.as_ref(), &metrics)?)) } else { None };
+    let workers = if roles.fetch { Some(build_workers(config, &mirror)?) } else { None };
+    let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics)));
+
+    announce(&announcement(config, roles));
     let (stop, stopped) = watch::channel(());
     let mut running = JoinSet::new();
-    if roles.admin {
-        let admin = Arc::new(build_admin(config, &mirror, authority.as_ref(), &metrics)?);
+    if let Some(admin) = admin {
         for listener in admin_listeners {
-            let (admin, stopped) = (Arc::clone(&admin), until(&stopped));
-            running.spawn(async move {
-                if let Err(error) = admin.serve(listener, stopped).await {
-                    tracing::error!(error = distmirror_core::error::chain(&error), "the admin side ended");
-                }
-            });
+            running.spawn(serve_admin(Arc::clone(&admin), listener, until(&stopped)));
         }
     }
-    if let Some(authority) = authority {
-        let proxy = Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics));
+    if let Some(proxy) = proxy {
         let stopped = until(&stopped);
         running.spawn(async move { proxy.serve(proxy_listeners, stopped).await });
     }
-    if roles.fetch {
-        let workers = build_workers(config, &mirror)?;
+    if let Some(workers) = workers {
         let stopped = until(&stopped);
         running.spawn(async move { workers.run(stopped).await });
     }
-    announce(&announcement(config, roles));
     stop_signal().await?;
     tracing::info!("stopping");
     drop(stop);
     while running.join_next().await.is_some() {}
     Ok(())
+}
+
+async fn serve_admin(admin: Arc<Admin>, listener: TcpListener, stopped: impl Future<Output = ()> + Send) {
+    if let Err(error) = admin.serve(listener, stopped).await {
+        tracing::error!(error = distmirror_core::error::chain(&error), "the admin side ended");
+    }
 }
 
 /// Fetches what is due, then returns.

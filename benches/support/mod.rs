@@ -12,15 +12,15 @@ use std::{
 use testkit::{Process, free_port};
 
 /// nginx over a folder, as people tune it for static files.
-pub struct Nginx {
+pub(crate) struct Nginx {
     process: Process,
     /// Where it listens on loopback.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Nginx {
     /// Starts it as a single process, so that its processor time is all in one place.
-    pub fn start(folder: &Path, files: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, files: &Path) -> Self {
         let port = free_port();
         let configuration = format!(
             "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr warn;\n\
@@ -40,27 +40,27 @@ impl Nginx {
     }
 
     /// The URL of its root, without a slash at the end.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The process whose time counts.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 }
 
 /// distmirror with all roles over SQLite and a directory.
-pub struct Mirror {
+pub(crate) struct Mirror {
     process: Process,
     /// Where the proxy listens on loopback.
-    pub proxy_port: u16,
+    pub(crate) proxy_port: u16,
     admin_port: u16,
 }
 
 impl Mirror {
     /// Starts it with leave to fetch from this port of loopback.
-    pub fn start(folder: &Path, upstream_port: u16) -> Self {
+    pub(crate) fn start(folder: &Path, upstream_port: u16) -> Self {
         let (proxy_port, admin_port) = (free_port(), free_port());
         let configuration = format!(
             "data_dir = {:?}\n[proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
@@ -76,7 +76,7 @@ impl Mirror {
     }
 
     /// Declares a URL and waits until it is present.
-    pub fn hold(&self, url: &str) {
+    pub(crate) fn hold(&self, url: &str) {
         let server = format!("http://127.0.0.1:{}", self.admin_port);
         let declared =
             binary().args(["declare", "file", url, "--reason", "comparison", "--wait", "--server", &server]).status();
@@ -84,12 +84,12 @@ impl Mirror {
     }
 
     /// The URL of the proxy.
-    pub fn proxy(&self) -> String {
+    pub(crate) fn proxy(&self) -> String {
         format!("http://127.0.0.1:{}", self.proxy_port)
     }
 
     /// The process whose time counts.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 }
@@ -99,7 +99,7 @@ fn binary() -> Command {
 }
 
 /// Processor time that a process has used, in seconds; proc(5), fields `utime` and `stime`.
-pub fn cpu_seconds(pid: u32) -> f64 {
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     const TICKS_PER_SECOND: f64 = 100.0;
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
     let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -109,7 +109,7 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 }
 
 /// Resident memory of a process in MiB.
-pub fn resident_mib(pid: u32) -> u64 {
+pub(crate) fn resident_mib(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
     line.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() / 1024

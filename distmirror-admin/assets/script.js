@@ -69,6 +69,13 @@ function ago(moment) {
   return moment;
 }
 
+// What was done is said once: not again when the page is loaded again.
+const address = new URL(location.href);
+if (address.searchParams.has("done")) {
+  address.searchParams.delete("done");
+  history.replaceState(null, "", address);
+}
+
 for (const place of document.querySelectorAll("[data-live]")) follow(place);
 
 for (const button of document.querySelectorAll("[data-copy]")) {

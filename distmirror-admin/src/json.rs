@@ -1,8 +1,9 @@
 //! Artifacts, misses and audit entries as the API shows them. The pages show the same objects.
 
+use std::collections::HashMap;
+
 use distmirror_core as core;
-use distmirror_core::{Catalog, Result, digest::hex};
-use futures::{StreamExt, TryStreamExt, stream};
+use distmirror_core::{Artifacts, Result, digest::hex};
 use poem_openapi::{
     Enum, NewType, Object,
     types::{ParseFromJSON, ToJSON, Type},
@@ -204,19 +205,24 @@ impl<T: Type + ParseFromJSON + ToJSON> List<T> {
 ///
 /// # Errors
 /// The catalog's trouble.
-pub(crate) async fn artifact(catalog: &dyn Catalog, artifact: core::Artifact) -> Result<Artifact> {
-    let declarations = catalog.declarations(artifact.id).await?;
-    Ok(Artifact::new(artifact, declarations))
+pub(crate) async fn artifact(catalog: &dyn Artifacts, artifact: core::Artifact) -> Result<Artifact> {
+    let declarations = catalog.declarations(&[artifact.id]).await?.remove(&artifact.id);
+    Ok(Artifact::new(artifact, declarations.unwrap_or_default()))
 }
 
-/// A page of artifacts with their declarations, which are looked up several at a time.
+/// A page of artifacts with their declarations, which are asked for all at once.
 ///
 /// # Errors
 /// The catalog's trouble.
-pub(crate) async fn artifacts(catalog: &dyn Catalog, page: core::Page<core::Artifact>) -> Result<List<Artifact>> {
-    let look_ups = page.items.into_iter().map(|found| artifact(catalog, found));
-    let items = stream::iter(look_ups).buffered(LOOK_UPS_AT_ONCE).try_collect().await?;
-    Ok(List { items, next: page.next.map(|next| next.to_string()) })
+pub(crate) async fn artifacts(catalog: &dyn Artifacts, page: core::Page<core::Artifact>) -> Result<List<Artifact>> {
+    let ids: Vec<_> = page.items.iter().map(|artifact| artifact.id).collect();
+    let declarations = if ids.is_empty() { HashMap::new() } else { catalog.declarations(&ids).await? };
+    let items = page.items.into_iter().map(|artifact| {
+        // Not taken out of the map: one artifact may stand in a list twice.
+        let declarations = declarations.get(&artifact.id).cloned().unwrap_or_default();
+        Artifact::new(artifact, declarations)
+    });
+    Ok(List { items: items.collect(), next: page.next.map(|next| next.to_string()) })
 }
 
 impl Artifact {
@@ -297,5 +303,5 @@ impl From<core::AuditEntry> for AuditEntry {
     }
 }
 
-/// How many artifacts' declarations are looked up at a time.
-const LOOK_UPS_AT_ONCE: usize = 16;
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! A form that worked leads to a page by redirect, with a word in `done` that the page turns into a sentence. A form that
 //! did not is shown again with what was typed and what is wrong with it.
 
+mod advice;
 mod artifact;
 mod artifacts;
 mod audit;
@@ -70,7 +71,7 @@ impl<'a> FromRequest<'a> for Flash {
 const SENTENCES: [(&str, &str); 7] = [
     ("declared", "Declared. It is fetched as soon as a worker is free."),
     ("added", "It was declared already. Your declaration was added."),
-    ("all-declared", "Declared. Everything is fetched as soon as workers are free."),
+    ("all-declared", "Declared. Everything is fetched as soon as workers are free; it stands among the artifacts."),
     ("retried", "It is fetched again as soon as a worker is free."),
     ("quarantined", "Taken out of service. The bytes are kept."),
     ("released", "Back in service."),

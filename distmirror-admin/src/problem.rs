@@ -149,7 +149,8 @@ impl Problem {
         self.status_code().is_client_error()
     }
 
-    fn fields(status: StatusCode, code: &str, errors: Vec<FieldError>) -> Self {
+    fn fields(status: StatusCode, code: &str, mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(MAX_ERRORS);
         let each: Vec<_> = errors.iter().map(|error| format!("{}: {}", error.field, error.message)).collect();
         Self { errors, ..Self::new(status, code, each.join("; ")) }
     }
@@ -182,7 +183,7 @@ impl From<core::Error> for Problem {
         match error {
             core::Error::Invalid(problems) => Self::invalid(problems.into_iter().map(FieldError::from).collect()),
             _ if status == StatusCode::SERVICE_UNAVAILABLE => {
-                Self::new(status, code, format!("{error}; nothing was changed, try again in a few seconds"))
+                Self::new(status, code, format!("{error}: try again in a few seconds"))
             }
             _ if status.is_server_error() => Self::internal(),
             other => Self::new(status, code, other.to_string()),
@@ -223,6 +224,8 @@ impl ApiResponse for Problem {
     }
 }
 
+/// How many invalid fields are named at most, so that an answer is never much larger than its request.
+const MAX_ERRORS: usize = 100;
 const MEDIA_TYPE: &str = "application/problem+json";
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use poem::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use crate::{Error, Result, app::App};
@@ -37,9 +37,8 @@ pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: impl Future
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     tokio::pin!(shutdown);
     loop {
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
-        let (stream, remote) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+        let (permit, stream, remote) = tokio::select! {
+            accepted = accept(&listener, &permits) => accepted,
             () = &mut shutdown => break,
         };
         let connection = connections.watch(connection(Arc::clone(&app), stream, local, remote));
@@ -57,11 +56,13 @@ pub(crate) async fn serve(app: App, listener: TcpListener, shutdown: impl Future
     Ok(())
 }
 
-/// The next connection. An error is logged and waited out: it concerns one connection, or passes.
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The next connection, once there may be another one. An error is logged and waited out: it concerns one connection, or
+/// passes.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
+    let permit = Arc::clone(permits).acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
-            Ok(accepted) => return accepted,
+            Ok((stream, remote)) => return (permit, stream, remote),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot take a connection on the admin port");

@@ -19,7 +19,7 @@ pub use self::{local::LocalBlobStore, remote::RemoteBlobStore};
 /// Which blob store to use. `Debug` does not show secrets.
 #[derive(Clone, Default)]
 pub struct BlobOptions {
-    /// `file:///PATH`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`.
+    /// `file:///ABSOLUTE/PATH`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`.
     pub url: String,
     /// What an object store needs beside the URL, by the names of the `object_store` crate: `aws_endpoint`, ...
     pub options: BTreeMap<String, String>,
@@ -87,8 +87,8 @@ enum Place {
 
 impl Place {
     fn parse(text: &str) -> Result<Self, String> {
-        let url =
-            Url::parse(text).map_err(|error| format!("is not a URL: {error}; write `file:///PATH` for a folder"))?;
+        let url = Url::parse(text)
+            .map_err(|error| format!("is not a URL: {error}; write `file:///ABSOLUTE/PATH` for a folder"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("holds credentials: write them as `blobs.options`".to_owned());
         }
@@ -96,7 +96,7 @@ impl Place {
             return Err("has a `?` or `#`: write options as `blobs.options`".to_owned());
         }
         match url.scheme() {
-            "file" => folder_of(&url).map(Self::Folder),
+            "file" => folder_of(&url, text).map(Self::Folder),
             "s3" | "gs" | "az" => remote::check_url(&url).map(|()| Self::Bucket(url)),
             other => Err(format!("has the scheme `{other}`: use file, s3, gs or az")),
         }
@@ -110,9 +110,14 @@ impl Place {
     }
 }
 
-fn folder_of(url: &Url) -> Result<PathBuf, String> {
-    url.to_file_path()
-        .map_err(|()| "names a host: write `file:///PATH`, with three slashes and an absolute path".to_owned())
+/// The text counts, not only the URL: by the rules for URLs `file:blobs` is another way to write `file:///blobs`, which is
+/// hardly what was meant.
+fn folder_of(url: &Url, text: &str) -> Result<PathBuf, String> {
+    let begins_right = text.get(.."file:///".len()).is_some_and(|start| start.eq_ignore_ascii_case("file:///"));
+    let folder = if begins_right { url.to_file_path().ok() } else { None };
+    folder.filter(|folder| folder.parent().is_some()).ok_or_else(|| {
+        "does not name a folder: write `file:///ABSOLUTE/PATH`, with three slashes and an absolute path".to_owned()
+    })
 }
 
 /// An option as it may be printed. Which options are secret is guessed from their names, on the safe side.
@@ -136,6 +141,8 @@ fn part_of(blob: &Sha256, range: Option<Range<u64>>, size: u64) -> Result<Range<
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn options(url: &str, options: &[(&str, &str)]) -> BlobOptions {
@@ -150,8 +157,7 @@ mod tests {
             assert_eq!(check_url(good), Ok(()), "{good}");
         }
         for (bad, why) in [
-            ("/srv/blobs", "file:///PATH"),
-            ("file://srv/blobs", "three slashes"),
+            ("/srv/blobs", "file:///ABSOLUTE/PATH"),
             ("s3:///prefix", "bucket"),
             ("https://bucket.example/", "scheme"),
             ("s3://user:secret@bucket/", "credentials"),
@@ -160,6 +166,33 @@ mod tests {
             let problem = check_url(bad).unwrap_err();
             assert!(problem.contains(why), "{bad}: {problem}");
             assert!(!problem.contains("secret"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_named_by_its_absolute_path() {
+        for (url, folder) in [
+            ("file:///srv/blobs", "/srv/blobs"),
+            ("FILE:///srv/blobs/", "/srv/blobs"),
+            ("file:///srv/a%20b%25/blobs", "/srv/a b%/blobs"),
+        ] {
+            assert!(matches!(Place::parse(url), Ok(Place::Folder(path)) if path == Path::new(folder)), "{url}");
+        }
+        for url in [
+            "file:blobs",
+            "file:./blobs",
+            "file:/srv/blobs",
+            "file://",
+            "file:///",
+            "file://relative",
+            "file://relative/blobs",
+            "file://./blobs",
+            "file://localhost/srv/blobs",
+            r"file:\\\srv\blobs",
+            " file:///srv/blobs",
+        ] {
+            let problem = check_url(url).expect_err(url);
+            assert!(problem.contains("`file:///ABSOLUTE/PATH`"), "{url}: {problem}");
         }
     }
 

@@ -92,7 +92,7 @@ async fn replicas_agree(url: &str) {
     let id = declared[0].artifact.id;
     assert!(declared.iter().all(|one| one.artifact.id == id), "all get one id");
     assert_eq!(declared.iter().filter(|one| one.is_new).count(), 1, "one of them made the artifact");
-    assert_eq!(one.declarations(id).await.unwrap().len(), 100, "each declaration is there");
+    assert_eq!(one.declarations(&[id]).await.unwrap()[&id].len(), 100, "each declaration is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@
 
 pub mod rules;
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     Artifact, ArtifactId, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest, Miss,
-    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Result, State, Totals,
+    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Result, State, StoredBlob, Totals,
 };
 
 /// Which artifacts a list shows. An empty filter shows all.
@@ -58,8 +58,12 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
     /// Artifacts that pass the filter, newest first.
     async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Artifact>>;
 
-    /// Who declared the artifact, oldest first.
-    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>>;
+    /// Who declared these artifacts, oldest first each; an id that has no declarations is absent. However many ids there
+    /// are, it takes a few queries, so that a page asks once for everything that it shows.
+    async fn declarations(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<Declaration>>>;
+
+    /// The blobs that the artifact consists of, in order; none unless it was fetched.
+    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>>;
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;

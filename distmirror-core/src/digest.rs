@@ -38,8 +38,8 @@ impl Algorithm {
         }
     }
 
-    /// The length of a digest in bytes.
-    pub fn len(self) -> usize {
+    /// How many bytes a digest has.
+    pub fn digest_bytes(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 | Self::Blake2b => 64,
@@ -84,8 +84,8 @@ impl Digest {
     /// # Errors
     /// When the length is not that of the algorithm.
     pub fn new(algorithm: Algorithm, value: &[u8]) -> Result<Self, String> {
-        if value.len() != algorithm.len() {
-            return Err(format!("{algorithm} has {} bytes, not {}", algorithm.len(), value.len()));
+        if value.len() != algorithm.digest_bytes() {
+            return Err(format!("{algorithm} has {} bytes, not {}", algorithm.digest_bytes(), value.len()));
         }
         let mut bytes = [0; 64];
         bytes[..value.len()].copy_from_slice(value);
@@ -102,7 +102,7 @@ impl Digest {
             Some((name, _)) => return Err(format!("is a `{}` where a {algorithm} belongs", name.escape_debug())),
             None => text,
         };
-        let wanted = algorithm.len() * 2;
+        let wanted = algorithm.digest_bytes() * 2;
         if digits.len() != wanted || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(format!(
                 "a {algorithm} is {wanted} hexadecimal digits; this has {} characters",
@@ -120,7 +120,7 @@ impl Digest {
 
     /// The value, as many bytes as the algorithm has.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.algorithm.len()]
+        &self.bytes[..self.algorithm.digest_bytes()]
     }
 
     /// The value as lower-case hexadecimal digits.

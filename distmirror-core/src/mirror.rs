@@ -3,11 +3,12 @@
 //! It never fetches anything. Present artifacts never change, so they are answered from memory, also while the catalog is
 //! away; an entry is checked against the catalog every few seconds, so that quarantine by another process takes effect.
 
+mod misses;
+
 use std::{
-    collections::HashMap,
     ops::Range,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -18,11 +19,10 @@ use moka::sync::Cache;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::misses::GatheredMisses;
 use crate::{
     Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
-    Error, MissReport, NameKey, Result, Sha256, State, Uri, declaration,
-    error::Problem,
-    miss::matches_pattern,
+    Error, NameKey, Result, Sha256, State, Uri, declaration,
     verify::{self, Verifier},
 };
 
@@ -37,6 +37,9 @@ pub struct Options {
     pub revalidate_within: Duration,
     /// How many different misses are gathered between two reports to the catalog; more are counted and dropped.
     pub gathered_misses: usize,
+    /// With how many misses the catalog is full: what is gathered from then on is counted and dropped, until a person has
+    /// declared or ignored some. One report, of `gathered_misses` at most, may go past it.
+    pub recorded_misses: u64,
 }
 
 impl Default for Options {
@@ -46,6 +49,7 @@ impl Default for Options {
             revalidate_after: Duration::from_secs(5),
             revalidate_within: Duration::from_millis(500),
             gathered_misses: 10_000,
+            recorded_misses: 100_000,
         }
     }
 }
@@ -93,7 +97,7 @@ pub struct Mirror {
     started: Instant,
     present: Cache<NameKey, Arc<Remembered>>,
     verifier: Verifier,
-    misses: Mutex<HashMap<NameKey, MissReport>>,
+    misses: GatheredMisses,
     due: Notify,
 }
 
@@ -115,7 +119,7 @@ impl Mirror {
             started: Instant::now(),
             present,
             verifier,
-            misses: Mutex::default(),
+            misses: GatheredMisses::default(),
             due: Notify::new(),
         }
     }
@@ -130,12 +134,16 @@ impl Mirror {
         &self.blobs
     }
 
-    /// Checks and records a declaration.
+    /// Checks and records a declaration. If the artifact stands at failed, somebody wants it again: it is tried again at
+    /// once, as [`retry`](Self::retry) does, and what is returned is pending. The audit tells of both.
     ///
     /// # Errors
     /// [`Error::Invalid`] with every bad field, [`Error::ChecksumConflict`], or the catalog's trouble.
     pub async fn declare(&self, wanted: &Declare, who: &str) -> Result<Declared> {
-        let declared = self.catalog.declare(&wanted.check(who)?, Timestamp::now()).await?;
+        let mut declared = self.catalog.declare(&wanted.check(who)?, Timestamp::now()).await?;
+        if declared.artifact.state == State::Failed {
+            declared.artifact = self.try_again(declared.artifact, who).await?;
+        }
         if declared.artifact.state == State::Pending {
             self.due.notify_waiters();
         }
@@ -195,100 +203,6 @@ impl Mirror {
             part @ BlobBody::Stream(_) => part,
         };
         Ok(read)
-    }
-
-    /// Notes a request for something undeclared. Never waits; see [`flush_misses`](Self::flush_misses).
-    pub fn missed(&self, report: MissReport) {
-        let mut gathered = self.misses.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = gathered.len() < self.options.gathered_misses;
-        match gathered.entry(report.name.key()) {
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
-                let known = entry.get_mut();
-                let (count, first_seen) = (known.count + report.count, known.first_seen);
-                *known = MissReport { count, first_seen, ..report };
-            }
-            std::collections::hash_map::Entry::Vacant(entry) if room => {
-                entry.insert(report);
-            }
-            std::collections::hash_map::Entry::Vacant(_) => {
-                metrics::counter!("distmirror_misses_dropped_total").increment(1)
-            }
-        }
-    }
-
-    /// Reports the gathered misses to the catalog. If the catalog has trouble they stay gathered.
-    ///
-    /// # Errors
-    /// The catalog's trouble.
-    pub async fn flush_misses(&self) -> Result<()> {
-        let gathered = std::mem::take(&mut *self.misses.lock().unwrap_or_else(PoisonError::into_inner));
-        if gathered.is_empty() {
-            return Ok(());
-        }
-        let reported = self.report(gathered.values()).await;
-        if reported.is_err() {
-            gathered.into_values().for_each(|report| self.missed(report));
-        }
-        reported
-    }
-
-    async fn report(&self, gathered: impl Iterator<Item = &MissReport>) -> Result<()> {
-        let ignored = self.catalog.ignored_patterns().await?;
-        let wanted =
-            |report: &&MissReport| !ignored.iter().any(|pattern| matches_pattern(pattern, report.name.as_str()));
-        let reports: Vec<MissReport> = gathered.filter(wanted).cloned().collect();
-        self.catalog.record_misses(&reports).await
-    }
-
-    /// Declares misses with one reason.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for an unknown miss and [`Error::Invalid`] for a bad reason, before anything is declared.
-    pub async fn declare_misses(
-        &self,
-        ids: &[Uuid],
-        reason: &str,
-        project: Option<&str>,
-        who: &str,
-    ) -> Result<Vec<Declared>> {
-        let mut wanted = Vec::with_capacity(ids.len());
-        for id in ids {
-            let miss =
-                self.catalog.miss(*id).await?.ok_or_else(|| Error::NotFound { what: "miss", id: id.to_string() })?;
-            let project = project.map(str::to_owned).or(miss.project);
-            let declare = Declare {
-                kind: miss.name.kind().to_string(),
-                uri: Some(miss.name.as_str().to_owned()),
-                reason: Some(reason.to_owned()),
-                project,
-                ..Declare::default()
-            };
-            declare.check(who)?;
-            wanted.push(declare);
-        }
-        let mut declared = Vec::with_capacity(wanted.len());
-        for declare in &wanted {
-            declared.push(self.declare(declare, who).await?);
-        }
-        Ok(declared)
-    }
-
-    /// Ignores misses that match a pattern, those on record and those to come.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an empty pattern or reason.
-    pub async fn ignore_misses(&self, pattern: &str, reason: &str, who: &str) -> Result<()> {
-        let mut problems = Vec::new();
-        for (field, text) in [("pattern", pattern), ("reason", reason)] {
-            problems.extend(declaration::required_text(field, Some(text)).err().unwrap_or_default());
-        }
-        if pattern.chars().all(|c| c == '*') && problems.is_empty() {
-            problems.push(Problem::new("pattern", "would ignore everything: name a host or a path"));
-        }
-        if !problems.is_empty() {
-            return Err(Error::Invalid(problems));
-        }
-        self.catalog.ignore_misses(pattern, reason, who, Timestamp::now()).await
     }
 
     /// The artifact with this id or this name, as a person gives it.
@@ -360,6 +274,14 @@ impl Mirror {
         self.due.notified()
     }
 
+    /// Makes a failed artifact due now. If somebody else did so first, it is what has become of it since.
+    async fn try_again(&self, failed: Artifact, who: &str) -> Result<Artifact> {
+        match self.catalog.retry(failed.id, who, Timestamp::now()).await {
+            Err(Error::WrongState { .. }) => Ok(self.catalog.artifact(failed.id).await?.unwrap_or(failed)),
+            retried => retried,
+        }
+    }
+
     async fn look_up(&self, key: &NameKey) -> Result<Resolution> {
         let found = self.catalog.named(key).await?.map_or(Resolution::Undeclared, resolution);
         match &found {
@@ -394,3 +316,6 @@ fn resolution(artifact: Artifact) -> Resolution {
         (State::Pending | State::Fetching | State::Present, _) => Resolution::Pending,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,13 +52,16 @@ pub(crate) fn stream(blob: Sha256, size: u64, body: ByteStream) -> ByteStream {
         if done {
             return None;
         }
-        let checked = match body.next().await? {
-            Ok(piece) => {
+        let checked = match body.next().await {
+            Some(Ok(piece)) => {
                 hasher.update(&piece);
                 seen += piece.len() as u64;
                 check_piece(&blob, size, seen, &hasher, piece)
             }
-            Err(error) => Err(error),
+            Some(Err(error)) => Err(error),
+            // Nothing may look whole that was never compared.
+            None if seen < size => Err(cut_short(blob, seen, size)),
+            None => return None,
         };
         let done = checked.is_err();
         Some((checked, (body, hasher, seen, done)))
@@ -76,6 +79,10 @@ fn check_piece(blob: &Sha256, size: u64, seen: u64, hasher: &sha2::Sha256, piece
 
 fn damaged(blob: Sha256, found: Sha256, size: u64) -> Error {
     Error::BlobCorrupt { blob, problem: format!("its {size} bytes hash to `{found}`") }
+}
+
+fn cut_short(blob: Sha256, seen: u64, size: u64) -> Error {
+    Error::BlobCorrupt { blob, problem: format!("it ended after {seen} of {size} bytes") }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,3 +138,6 @@ fn verify_file(blob: &Sha256, mut file: &File, size: u64) -> Result<(), Trouble>
     let found = Sha256::from_bytes(hasher.finalize().into());
     if seen == size && found == *blob { Ok(()) } else { Err(Trouble::Other { found, size: seen }) }
 }
+
+#[cfg(test)]
+mod tests;

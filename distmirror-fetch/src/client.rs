@@ -95,7 +95,7 @@ impl UpstreamClient {
     async fn ask(&self, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>, Failure> {
         let attempted = || format!("cannot fetch `{}`", uri.redacted());
         let request = request(uri, headers).map_err(|error| Failure::because(attempted(), &error))?;
-        match timeout(self.header_timeout, self.http.request(request)).await {
+        match timeout(self.header_timeout, self.send(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::because(attempted(), cause(&error))),
             Err(_) => Err(Failure::new(format!(
@@ -103,6 +103,15 @@ impl UpstreamClient {
                 attempted(),
                 self.header_timeout
             ))),
+        }
+    }
+
+    /// Sends a request, and once more if the connection failed before an answer: a kept connection may be closed by upstream
+    /// the moment it is used again, and a GET may be repeated (RFC 9110 section 9.2.2).
+    async fn send(&self, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, legacy::Error> {
+        match self.http.request(request.clone()).await {
+            Err(error) if !error.is_connect() => self.http.request(request).await,
+            answered => answered,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Absolute-form and requests inside a CONNECT tunnel are the proxy face: they name an artifact by its own URI.
 //! Origin-form is the mirror's own site. No path of the site is reachable under a proxied identity, and the reverse.
 
-use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Scheme, Uri};
+use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Scheme, Uri, uri::MAX_LENGTH_BYTES};
 use http::{HeaderMap, Method, header, request::Parts};
 
 use crate::refusal::{Code, Refusal};
@@ -53,6 +53,11 @@ pub enum Page {
 /// # Errors
 /// `bad_request` when the target or `Host` is malformed, `misdirected` when names contradict each other.
 pub(crate) fn identify(parts: &Parts, via: &Via, own_authorities: &[String]) -> Result<Face, Refusal> {
+    let length = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if length > MAX_LENGTH_BYTES {
+        let detail = format!("the target has {length} bytes; at most {MAX_LENGTH_BYTES} are accepted");
+        return Err(Refusal::new(Code::UriTooLong, detail));
+    }
     let host = single_host(&parts.headers, parts.version)?;
     match via {
         Via::Tunnel(authority, asked) => tunnelled(parts, authority, asked.as_deref(), host, own_authorities),

@@ -25,6 +25,7 @@ pub(crate) enum Code {
     MethodNotAllowed,
     Misdirected,
     BadRequest,
+    UriTooLong,
     NoSuchPage,
 }
 
@@ -47,6 +48,7 @@ impl Code {
             Self::MethodNotAllowed => ("method_not_allowed", StatusCode::METHOD_NOT_ALLOWED, "http_request_error"),
             Self::Misdirected => ("misdirected", StatusCode::MISDIRECTED_REQUEST, "http_request_error"),
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
+            Self::UriTooLong => ("bad_request", StatusCode::URI_TOO_LONG, "http_request_error"),
             Self::NoSuchPage => ("no_such_page", StatusCode::NOT_FOUND, "http_request_error"),
         }
     }
@@ -70,7 +72,7 @@ impl Code {
             Self::Quarantined => "It was taken out of service. The page says who did so and why",
             Self::MethodNotAllowed => "Only GET and HEAD are served",
             Self::Misdirected => "One connection serves one host: open another for another",
-            Self::BadRequest | Self::NoSuchPage => "Mend the request",
+            Self::BadRequest | Self::UriTooLong | Self::NoSuchPage => "Mend the request",
         }
     }
 }

@@ -261,7 +261,7 @@ async fn run<C: Future<Output = Result<(), hyper::Error>>>(
 }
 
 /// The most bytes of a request's head.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How often an HTTP/2 client is asked whether it is still there.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// The most requests at a time on one HTTP/2 connection.

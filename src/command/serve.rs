@@ -1,6 +1,9 @@
 //! The commands that work on a configuration: roles, `fetch --once`, `migrate` and `ca`.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -86,6 +89,7 @@ fn fail(error: &Error) -> Exit {
 fn start_log(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let log = log.with_ansi(io::stderr().is_terminal());
     match config.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

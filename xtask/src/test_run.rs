@@ -20,7 +20,8 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
         step("examples in the documentation", || run(&mut cargo(&["test", "--doc", "--workspace", "--locked"])))?;
     }
     step("tests", || {
-        let mut nextest = cargo(&["nextest", "run", "--workspace", "--tests", "--examples", "--locked", "--no-fail-fast"]);
+        let mut nextest =
+            cargo(&["nextest", "run", "--workspace", "--tests", "--examples", "--locked", "--no-fail-fast"]);
         run(nextest.args(filters))
     })
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     identity::Who,
     json::{self, AuditEntry, List},
-    pages::{Flash, done, form::Form},
+    pages::{Flash, advice, done, form::Form},
     problem::Problem,
     site::Site,
 };
@@ -25,6 +25,10 @@ struct Shown<'a> {
     artifact: json::Artifact,
     history: Vec<AuditEntry>,
     commands: Vec<Command>,
+    /// How to get the CA certificate, if the first command needs it.
+    fetch_ca: Option<String>,
+    /// What to do about the last error.
+    advice: Option<&'static str>,
 }
 
 /// A command line that downloads the artifact.
@@ -99,10 +103,13 @@ async fn render(
 ) -> Result<Response, Problem> {
     let catalog = site.mirror.catalog();
     let found = site.artifact(id).await?;
-    let commands = commands(&found, &site.options.proxy_address);
+    let proxy = &site.options.proxy_address;
+    let commands = commands(&found, proxy);
+    let fetch_ca = found.name.as_str().starts_with("https:").then(|| fetch_ca(proxy));
+    let advice = found.last_error.as_deref().map(advice::on);
     let history = catalog.audit(Some(id), &PageRequest::first(50)).await?;
     let artifact = json::artifact(catalog.as_ref(), found).await?;
-    let shown = Shown { flash, alert, artifact, history: List::of(history).items, commands };
+    let shown = Shown { flash, alert, artifact, history: List::of(history).items, commands, fetch_ca, advice };
     Ok(site.templates.page("artifact.html", "/artifacts", &shown))
 }
 
@@ -122,6 +129,11 @@ fn commands(artifact: &Artifact, proxy: &str) -> Vec<Command> {
         commands.push(Command { label: "By its digest", line: format!("curl -f -o download {}", quoted(&address)) });
     }
     commands
+}
+
+/// How to get the certificate that `--cacert` names.
+fn fetch_ca(proxy: &str) -> String {
+    format!("curl -f -o distmirror-ca.pem http://{proxy}/ca.pem")
 }
 
 /// Where the mirror's own site has it, with the scheme so that nothing has to be guessed.

@@ -17,43 +17,61 @@ use crate::{
 struct DeclarePage<'a> {
     typed: BTreeMap<&'static str, &'a str>,
     errors: BTreeMap<&'static str, Vec<String>>,
+    has_errors: bool,
+    /// What a link asked to declare, and is declared.
+    known: Option<Known>,
+}
+
+#[derive(Serialize)]
+struct Known {
+    id: String,
+    state: &'static str,
 }
 
 /// The empty form, or one that a link filled in.
 #[handler]
-pub(super) fn show(site: Data<&Arc<Site>>, request: &Request) -> Response {
-    let query = request.uri().query().unwrap_or_default();
-    render(&site, &Form::parse(query.as_bytes()), &[])
+pub(super) async fn show(site: Data<&Arc<Site>>, request: &Request) -> Result<Response, Problem> {
+    let form = Form::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let known = known(&site, form.text("uri")).await?;
+    Ok(render(&site, &form, &[], known))
 }
 
 /// Declares what the form says.
 #[handler]
 pub(super) async fn submit(site: Data<&Arc<Site>>, who: Who, form: Form) -> Result<Response, Problem> {
     let wanted = read(&form);
-    let mut errors = check(&wanted, &who);
-    let mut last = None;
-    if errors.is_empty() {
-        for declare in &wanted {
-            match site.mirror.declare(declare, &who.0).await {
-                Ok(declared) => last = Some(declared),
-                Err(error @ Error::ChecksumConflict { .. }) => {
-                    errors.push(FieldError::new("sha256", error.to_string()))
-                }
-                Err(error) => return Err(error.into()),
+    let errors = check(&wanted, &who);
+    if !errors.is_empty() {
+        return Ok(show_again(&site, &form, &errors));
+    }
+    let mut outcomes = Vec::with_capacity(wanted.len());
+    for declare in &wanted {
+        match site.mirror.declare(declare, &who.0).await {
+            Ok(declared) => outcomes.push(declared),
+            Err(error @ Error::ChecksumConflict { .. }) => {
+                return Ok(show_again(&site, &form, &[FieldError::new("sha256", error.to_string())]));
             }
+            Err(error) => return Err(error.into()),
         }
     }
-    match last {
-        Some(declared) if errors.is_empty() && wanted.len() == 1 => {
-            let what = if declared.is_new { "declared" } else { "added" };
-            Ok(done(&format!("/artifacts/{}", declared.artifact.id), what))
+    Ok(match outcomes.as_slice() {
+        [only] => {
+            let what = if only.is_new { "declared" } else { "added" };
+            done(&format!("/artifacts/{}", only.artifact.id), what)
         }
-        Some(_) if errors.is_empty() => Ok(done("/artifacts", "all-declared")),
-        _ => {
-            let mut page = render(&site, &form, &errors);
-            page.set_status(StatusCode::UNPROCESSABLE_ENTITY);
-            Ok(page)
-        }
+        _ => done("/artifacts", "all-declared"),
+    })
+}
+
+/// Links in answers of the proxy lead here also for what is declared, but cannot be served.
+async fn known(site: &Site, uri: &str) -> Result<Option<Known>, Problem> {
+    if uri.is_empty() {
+        return Ok(None);
+    }
+    match site.mirror.find(uri).await {
+        Ok(found) => Ok(Some(Known { id: found.id.to_string(), state: found.state.as_str() })),
+        Err(Error::NotFound { .. } | Error::Invalid(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -77,7 +95,7 @@ fn read(form: &Form) -> Vec<Declare> {
     uris.into_iter().map(declare).collect()
 }
 
-/// What is wrong, each complaint once.
+/// What is wrong with them.
 fn check(wanted: &[Declare], who: &Who) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let several = wanted.len() > 1;
@@ -97,11 +115,17 @@ fn check(wanted: &[Declare], who: &Who) -> Vec<FieldError> {
     if several && wanted.iter().any(has_checksum) {
         errors.push(FieldError::new("sha256", "belongs to one file: declare files with checksums one at a time"));
     }
-    errors.dedup();
     errors
 }
 
-fn render(site: &Site, form: &Form, errors: &[FieldError]) -> Response {
+/// The form with what was typed and what is wrong with it.
+fn show_again(site: &Site, form: &Form, errors: &[FieldError]) -> Response {
+    let mut page = render(site, form, errors, None);
+    page.set_status(StatusCode::UNPROCESSABLE_ENTITY);
+    page
+}
+
+fn render(site: &Site, form: &Form, errors: &[FieldError], known: Option<Known>) -> Response {
     let typed = FIELDS.map(|field| (field, form.text(field))).into();
     let of_field = |field: &'static str| {
         let of_this = errors.iter().filter(|error| error.field == field);
@@ -109,7 +133,9 @@ fn render(site: &Site, form: &Form, errors: &[FieldError]) -> Response {
         messages.dedup();
         (field, messages)
     };
-    site.templates.page("declare.html", "/declare", &DeclarePage { typed, errors: FIELDS.map(of_field).into() })
+    let page =
+        DeclarePage { typed, errors: FIELDS.map(of_field).into(), has_errors: !errors.is_empty(), known };
+    site.templates.page("declare.html", "/declare", &page)
 }
 
 const FIELDS: [&str; 8] = ["uri", "reason", "project", "sha256", "sha512", "integrity", "license", "ticket"];

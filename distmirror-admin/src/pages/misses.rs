@@ -1,6 +1,6 @@
 //! `/misses`: decide about what was asked for in vain.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use distmirror_core::Error;
 use poem::{
@@ -32,7 +32,7 @@ struct Misses {
     q: Option<String>,
     /// What was ticked and typed before an attempt that failed.
     ticked: Vec<String>,
-    reason: String,
+    typed: BTreeMap<&'static str, String>,
     items: Vec<Miss>,
     is_first: bool,
     next: Option<String>,
@@ -55,23 +55,26 @@ pub(super) async fn declare(site: Data<&Arc<Site>>, who: Who, form: Form) -> Res
     let outcome = match parse_ids(&ids) {
         Ok(ids) => {
             let project = form.given("project");
-            site.mirror.declare_misses(&ids, form.text("reason"), project.as_deref(), &who.0).await.map(drop)
+            site.mirror.declare_misses(&ids, form.text("reason"), project.as_deref(), &who.0).await
         }
         Err(problems) => Err(Error::Invalid(problems)),
     };
-    finish(&site, &form, outcome, "all-declared").await
+    match outcome.as_deref() {
+        Ok([only]) => Ok(done(&format!("/artifacts/{}", only.artifact.id), "declared")),
+        _ => finish(&site, form, outcome.map(drop), "all-declared").await,
+    }
 }
 
 /// Ignores what matches a pattern.
 #[handler]
 pub(super) async fn ignore(site: Data<&Arc<Site>>, who: Who, form: Form) -> Result<Response, Problem> {
-    let outcome = site.mirror.ignore_misses(form.text("pattern"), form.text("reason"), &who.0).await;
-    finish(&site, &form, outcome, "ignored").await
+    let outcome = site.mirror.ignore_misses(form.text("pattern"), form.text("ignore_reason"), &who.0).await;
+    finish(&site, form, outcome, "ignored").await
 }
 
 async fn finish(
     site: &Site,
-    form: &Form,
+    form: Form,
     outcome: distmirror_core::Result<()>,
     what: &str,
 ) -> Result<Response, Problem> {
@@ -91,23 +94,24 @@ async fn render(
     site: &Site,
     query: MissQuery,
     flash: Option<&'static str>,
-    failed: Option<(Problem, &Form)>,
+    failed: Option<(Problem, Form)>,
 ) -> Result<Response, Problem> {
     let page = page_request(None, query.cursor.as_deref())?;
     let q = given(query.q);
     let found = site.mirror.catalog().misses(q.as_deref(), &page).await?;
     let List { items, next } = List::of(found);
-    let (alert, form) = failed.map(|(problem, form)| (problem.detail, form)).unzip();
-    let ticked = form.map(|form| form.all("ids").map(str::to_owned).collect());
+    let (alert, form) = failed.map_or_else(Default::default, |(problem, form)| (Some(problem.detail), form));
     let misses = Misses {
         flash,
         alert,
         q,
-        ticked: ticked.unwrap_or_default(),
-        reason: form.map_or("", |form| form.text("reason")).to_owned(),
+        ticked: form.all("ids").map(str::to_owned).collect(),
+        typed: FIELDS.map(|field| (field, form.text(field).to_owned())).into(),
         items,
         is_first: page.after.is_none(),
         next,
     };
     Ok(site.templates.page("misses.html", "/misses", &misses))
 }
+
+const FIELDS: [&str; 4] = ["reason", "project", "pattern", "ignore_reason"];

@@ -18,8 +18,9 @@ impl Templates {
         tera.register_filter("grouped", |number: u64, _: Kwargs, _: &State| grouped(number));
         tera.register_filter("urlencode", |text: &str, _: Kwargs, _: &State| urlencode(text));
         tera.register_filter("host", |uri: &str, _: Kwargs, _: &State| host(uri));
-        tera.register_filter("stem", |uri: &str, _: Kwargs, _: &State| stem_and_leaf(uri).0.to_owned());
-        tera.register_filter("leaf", |uri: &str, _: Kwargs, _: &State| stem_and_leaf(uri).1.to_owned());
+        tera.register_filter("stem", |uri: &str, _: Kwargs, _: &State| parts(uri)[0].to_owned());
+        tera.register_filter("leaf", |uri: &str, _: Kwargs, _: &State| parts(uri)[1].to_owned());
+        tera.register_filter("query", |uri: &str, _: Kwargs, _: &State| parts(uri)[2].to_owned());
         tera.register_filter("moment", |at: &str, _: Kwargs, _: &State| moment(at));
         let global = tera.global_context();
         global.insert("nav", NAVIGATION);
@@ -77,12 +78,12 @@ fn host(uri: &str) -> String {
     Uri::parse(uri).map(|uri| uri.authority().for_scheme(uri.scheme())).unwrap_or_default()
 }
 
-/// What leads up to the last part of the path, and that part with the query.
-fn stem_and_leaf(uri: &str) -> (&str, &str) {
-    let path_end = uri.find('?').unwrap_or(uri.len());
-    let path = uri[..path_end].trim_end_matches('/');
-    let start = path.rfind('/').map_or(0, |slash| slash + 1);
-    uri.split_at(start)
+/// What leads up to the last part of the path, that part, and the query.
+fn parts(uri: &str) -> [&str; 3] {
+    let (path, query) = uri.split_at(uri.find('?').unwrap_or(uri.len()));
+    let start = path.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
+    let (stem, leaf) = path.split_at(start);
+    [stem, leaf, query]
 }
 
 /// A moment to the second, without the letters that machines need.
@@ -139,13 +140,13 @@ mod tests {
 
     #[test]
     fn parts_of_a_uri() {
-        for (uri, parts) in [
-            ("http://h/a/b.tar.gz", ("http://h/a/", "b.tar.gz")),
-            ("http://h/a/b/", ("http://h/a/", "b/")),
-            ("http://h/a/b?c=d/e", ("http://h/a/", "b?c=d/e")),
-            ("http://h/", ("http://", "h/")),
+        for (uri, expected) in [
+            ("http://h/a/b.tar.gz", ["http://h/a/", "b.tar.gz", ""]),
+            ("http://h/a/b/", ["http://h/a/", "b/", ""]),
+            ("http://h/a/b?c=d/e", ["http://h/a/", "b", "?c=d/e"]),
+            ("http://h/", ["http://", "h/", ""]),
         ] {
-            assert_eq!(stem_and_leaf(uri), parts);
+            assert_eq!(parts(uri), expected);
         }
         assert_eq!(host("https://h.test:8443/x"), "h.test:8443");
     }

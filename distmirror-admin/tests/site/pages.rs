@@ -185,8 +185,8 @@ async fn ticked_misses_are_declared_with_one_reason() {
     assert_eq!((declared.status, declared.header("location")), (303, "/misses?done=all-declared"));
     assert!(page(&site, "/misses").await.body.contains("Nothing was missed"));
 
-    assert_eq!(site.submit("/misses/ignore", &[("pattern", "*"), ("reason", "r")]).await.status, 422);
-    let ignored = site.submit("/misses/ignore", &[("pattern", "http://h/*"), ("reason", "r")]).await;
+    assert_eq!(site.submit("/misses/ignore", &[("pattern", "*"), ("ignore_reason", "r")]).await.status, 422);
+    let ignored = site.submit("/misses/ignore", &[("pattern", "http://h/*"), ("ignore_reason", "r")]).await;
     assert_eq!(ignored.header("location"), "/misses?done=ignored");
 }
 

@@ -41,6 +41,15 @@ async fn unreadable_bodies_are_answered_not_crashed_on() {
 }
 
 #[tokio::test]
+async fn an_answer_is_not_much_larger_than_its_request() {
+    let site = Site::start().await;
+    let fields: serde_json::Map<_, _> = (0..50_000).map(|number| (format!("f{number}"), json!(1))).collect();
+    let answer = site.post("/api/v1/artifacts", &fields.into()).await;
+    assert_eq!(answer.status, 422);
+    assert!(answer.body.len() < 100_000, "{} bytes", answer.body.len());
+}
+
+#[tokio::test]
 async fn unknown_addresses_and_methods() {
     let site = Site::start().await;
     let id = site.declared("http://h/x").await["id"].as_str().unwrap().to_owned();

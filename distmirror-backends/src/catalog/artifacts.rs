@@ -1,9 +1,11 @@
 //! [`Artifacts`] in SQL.
 
+use std::collections::{BTreeSet, HashMap};
+
 use async_trait::async_trait;
 use distmirror_core::{
     Artifact, ArtifactId, Artifacts, Cursor, Declaration, Declared, Digest, Error, Filter, NameKey, NewDeclaration,
-    Page, PageRequest, Result, State, Totals, catalog::rules,
+    Page, PageRequest, Result, State, StoredBlob, Totals, catalog::rules, page,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -17,9 +19,13 @@ use crate::catalog::{
     attempt::{Attempt, Trouble, commit},
     rows::{
         artifact::{self, digest_column},
-        audit, contains, count, declaration, miss, parsed, text,
+        artifact_blob, audit, contains, count, declaration, miss, parsed, text,
     },
 };
+
+/// How many artifacts' declarations are asked for by one statement: the largest page of a list, and far below the number of
+/// parameters that every database takes.
+const DECLARED_AT_ONCE: usize = page::MAX_LIMIT;
 
 #[async_trait]
 impl Artifacts for SqlCatalog {
@@ -53,12 +59,27 @@ impl Artifacts for SqlCatalog {
         Ok(Page::cut(items, page.limit, |artifact: &Artifact| Cursor { key: 0, id: artifact.id.0 }))
     }
 
-    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>> {
-        let all = declaration::Entity::find()
-            .filter(declaration::Column::Artifact.eq(id.0))
-            .order_by_asc(declaration::Column::At)
-            .order_by_asc(declaration::Column::Id);
-        Ok(self.rows(all).await?.into_iter().map(declaration::Model::declaration).collect::<Attempt<_>>()?)
+    async fn declarations(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<Declaration>>> {
+        // Each id once: in two batches it would bring its declarations twice.
+        let ids: Vec<_> = ids.iter().map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for batch in ids.chunks(DECLARED_AT_ONCE) {
+            let all = declaration::Entity::find()
+                .filter(declaration::Column::Artifact.is_in(batch.iter().copied()))
+                .order_by_asc(declaration::Column::At)
+                .order_by_asc(declaration::Column::Id);
+            for row in self.rows(all).await? {
+                found.entry(ArtifactId(row.artifact)).or_default().push(row.declaration()?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>> {
+        let all = artifact_blob::Entity::find()
+            .filter(artifact_blob::Column::Artifact.eq(id.0))
+            .order_by_asc(artifact_blob::Column::Position);
+        Ok(self.rows(all).await?.into_iter().map(artifact_blob::Model::stored).collect::<Attempt<_>>()?)
     }
 
     async fn totals(&self) -> Result<Totals> {

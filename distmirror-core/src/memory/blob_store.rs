@@ -87,7 +87,7 @@ async fn read_in(payload: Payload) -> Result<Bytes> {
     read.map(Bytes::from).map_err(|source| Error::Spool { path: path.display().to_string(), source })
 }
 
-#[cfg(all(test, feature = "conformance"))]
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 

@@ -238,8 +238,14 @@ impl Artifacts for MemoryCatalog {
         Ok(Page::cut(items, page.limit, |artifact| Cursor { key: 0, id: artifact.id.0 }))
     }
 
-    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>> {
-        Ok(self.tables().artifacts.get(&id).map(|entry| entry.declarations.clone()).unwrap_or_default())
+    async fn declarations(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<Declaration>>> {
+        let tables = self.tables();
+        let of = |id: &ArtifactId| tables.artifacts.get(id).map(|entry| (*id, entry.declarations.clone()));
+        Ok(ids.iter().filter_map(of).collect())
+    }
+
+    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>> {
+        Ok(self.tables().artifacts.get(&id).map(|entry| entry.blobs.clone()).unwrap_or_default())
     }
 
     async fn totals(&self) -> Result<Totals> {

@@ -43,6 +43,21 @@ async fn other_bytes_than_declared_are_refused_with_both_digests() {
     assert!(failure.contains(&sha256(b"something else").hex()), "{failure}");
 }
 
+#[tokio::test]
+async fn a_kept_connection_that_upstream_closes_is_no_failure() {
+    let upstream = Hostile::start(|request| match request.path.as_str() {
+        // Says nothing of closing, and does so when the next request is on its way.
+        "/start" => vec![
+            Step::Send(answer("302 Found", &["Location: /end", "Content-Length: 0"], b"")),
+            Step::Wait(Duration::from_millis(300)),
+        ],
+        _ => send("200 OK", &[], b"the end"),
+    })
+    .await;
+    let fetched = Place::new().fetch(&job(&upstream.url("/start"))).await.unwrap();
+    assert_eq!((fetched.content.size, upstream.requests("/start").len()), (7, 1));
+}
+
 fn broken(request: &Request) -> Vec<Step> {
     let half = answer("200 OK", &["Content-Length: 1000"], &[7; 500]);
     match request.path.as_str() {

@@ -1,9 +1,12 @@
 //! The rows of `artifact_blobs`: which blobs belong to an artifact, in order.
 
-use distmirror_core::{ArtifactId, StoredBlob};
+use distmirror_core::{ArtifactId, Sha256, StoredBlob};
 use sea_orm::{Set, entity::prelude::*};
 
-use crate::catalog::rows::{number, text};
+use crate::catalog::{
+    attempt::Attempt,
+    rows::{bytes, count, number, text},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "artifact_blobs")]
@@ -22,6 +25,13 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    pub(in crate::catalog) fn stored(self) -> Attempt<StoredBlob> {
+        let Self { role, blob, size, media_type, .. } = self;
+        Ok(StoredBlob { blob: Sha256::from_bytes(bytes(&blob)?), role, size: count(size)?, media_type })
+    }
+}
 
 impl ActiveModel {
     pub(in crate::catalog) fn new(artifact: ArtifactId, position: i32, stored: &StoredBlob) -> Self {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     Algorithm, ArtifactId, Catalog, Error, NewDeclaration, PageRequest, State, Trust,
-    conformance::catalog::support::{artifact, at, at_once, declare, fetched, lease_one, present, wanted, wanted_with},
+    conformance::catalog::support::{
+        artifact, at, at_once, declarations, declare, fetched, lease_one, present, wanted, wanted_with,
+    },
 };
 
 const URI: &str = "https://example.org/a-1.0.tar.gz";
@@ -14,6 +16,7 @@ pub(super) async fn every_case(fresh: &impl AsyncFn() -> Arc<dyn Catalog>) {
     what_is_not_on_record_is_none(fresh().await).await;
     identical_declarations_at_once_make_one_artifact(fresh().await).await;
     a_declaration_is_kept_as_it_was_written(fresh().await).await;
+    declarations_of_many_artifacts_come_at_once(fresh().await).await;
     names_are_told_apart_byte_by_byte(fresh().await).await;
     long_names_are_kept_whole(fresh().await).await;
     a_checksum_is_added_where_there_was_none(fresh().await).await;
@@ -59,7 +62,9 @@ async fn what_is_not_on_record_is_none(catalog: Arc<dyn Catalog>) {
         catalog.named(&wanted("https://example.org/b").name.key()).await.unwrap().is_none(),
         "an unknown name finds nothing"
     );
-    assert!(catalog.declarations(unknown).await.unwrap().is_empty(), "nobody declared an unknown artifact");
+    assert!(catalog.declarations(&[unknown]).await.unwrap().is_empty(), "nobody declared an unknown artifact");
+    assert!(catalog.declarations(&[]).await.unwrap().is_empty(), "no ids, no declarations");
+    assert!(catalog.blobs(unknown).await.unwrap().is_empty(), "an unknown artifact has no blobs");
 }
 
 async fn identical_declarations_at_once_make_one_artifact(catalog: Arc<dyn Catalog>) {
@@ -75,7 +80,7 @@ async fn identical_declarations_at_once_make_one_artifact(catalog: Arc<dyn Catal
     assert!(declared.iter().all(|one| one.artifact.id == id), "promise 1: all who declare one name at once get one id");
     assert_eq!(declared.iter().filter(|one| one.is_new).count(), 1, "exactly one of them made the artifact");
     assert_eq!(
-        catalog.declarations(id).await.unwrap().len(),
+        declarations(&catalog, id).await.len(),
         50,
         "promise 2: every declaration that was acknowledged is on record"
     );
@@ -94,7 +99,7 @@ async fn a_declaration_is_kept_as_it_was_written(catalog: Arc<dyn Catalog>) {
     let long = NewDeclaration { reason: "🦀".repeat(2000), ..wanted(URI) };
     let id = catalog.declare(&first, at(0)).await.unwrap().artifact.id;
     assert!(!catalog.declare(&long, at(1)).await.unwrap().is_new, "the second declaration of a name is not new");
-    let kept = catalog.declarations(id).await.unwrap();
+    let kept = declarations(&catalog, id).await;
     assert_eq!(kept.len(), 2, "each declaration is kept");
     assert_eq!(
         (&kept[0].who, &kept[0].reason, kept[0].at),
@@ -109,6 +114,31 @@ async fn a_declaration_is_kept_as_it_was_written(catalog: Arc<dyn Catalog>) {
     );
     assert_ne!(kept[0].id, kept[1].id, "each declaration has an id of its own");
     assert_eq!(artifact(&catalog, id).await.declared_at, at(0), "the artifact keeps the time of the first declaration");
+}
+
+async fn declarations_of_many_artifacts_come_at_once(catalog: Arc<dyn Catalog>) {
+    let mut there = Vec::new();
+    for number in 0..3 {
+        there.push(declare(&catalog, &format!("https://h.test/{number}"), number).await.id);
+    }
+    for (who, seconds) in [("zoë", 5), ("adam", 6), ("mia", 7)] {
+        let again = NewDeclaration { who: who.to_owned(), ..wanted("https://h.test/1") };
+        catalog.declare(&again, at(seconds)).await.unwrap();
+    }
+    // More ids than a statement takes parameters, those on record far apart, and one of them twice.
+    let mut ids: Vec<_> = (0..70_000).map(|_| ArtifactId::new()).collect();
+    ids[0] = there[0];
+    ids[35_000] = there[1];
+    ids[69_998] = there[0];
+    ids[69_999] = there[2];
+    let found = catalog.declarations(&ids).await.expect("declarations answers, however many ids there are");
+    let who = |id| found.get(id).map(|all| all.iter().map(|one| one.who.as_str()).collect::<Vec<_>>());
+    assert_eq!(found.len(), 3, "an id without declarations is absent");
+    assert_eq!(who(&there[0]), Some(vec!["alice"]), "an id that is given twice is answered once");
+    assert_eq!(who(&there[1]), Some(vec!["alice", "zoë", "adam", "mia"]), "the declarations of each are oldest first");
+    assert_eq!(who(&there[2]), Some(vec!["alice"]), "each declaration is with its own artifact");
+    let some = catalog.declarations(&there[1..2]).await.unwrap();
+    assert_eq!(some.into_keys().collect::<Vec<_>>(), there[1..2], "nobody is answered who was not asked for");
 }
 
 async fn names_are_told_apart_byte_by_byte(catalog: Arc<dyn Catalog>) {
@@ -211,11 +241,7 @@ async fn a_checksum_that_contradicts_the_bytes_changes_nothing(catalog: Arc<dyn 
 /// Neither the artifact nor its declarations, of which there is one, nor the audit.
 async fn nothing_changed(catalog: &Arc<dyn Catalog>, before: &crate::Artifact) {
     assert_eq!(artifact(catalog, before.id).await, *before, "promise 3: a conflict changes nothing");
-    assert_eq!(
-        catalog.declarations(before.id).await.unwrap().len(),
-        1,
-        "promise 3: a declaration in conflict is not added"
-    );
+    assert_eq!(declarations(catalog, before.id).await.len(), 1, "promise 3: a declaration in conflict is not added");
     let audit = catalog.audit(Some(before.id), &PageRequest::first(100)).await.unwrap();
     assert_eq!(
         audit.items.iter().filter(|entry| entry.action == "declared").count(),

@@ -55,6 +55,7 @@ fn elaborate() -> Fetched {
 async fn completing_records_everything(catalog: Arc<dyn Catalog>) {
     let declared = declare(&catalog, URI, 0).await;
     let job = lease_one(&catalog, 0).await;
+    assert_eq!(catalog.blobs(declared.id).await.unwrap(), [], "what is not here yet has no blobs");
     let brought = elaborate();
     catalog
         .complete(&job.lease, &brought, at(7))
@@ -73,6 +74,17 @@ async fn completing_records_everything(catalog: Arc<dyn Catalog>) {
         "what is present waits for nothing"
     );
     assert_eq!(catalog.named(&here.name.key()).await.unwrap(), Some(here), "named finds it so");
+    the_blobs_are_there(&catalog, declared.id, &brought).await;
+}
+
+/// In the order in which they were brought, also where one stands twice, and of no other artifact.
+async fn the_blobs_are_there(catalog: &Arc<dyn Catalog>, id: ArtifactId, brought: &Fetched) {
+    let other = present(catalog, "https://h.test/other", b"other", 8).await;
+    let blobs = catalog.blobs(id).await.expect("blobs answers");
+    assert_eq!(blobs, brought.blobs, "promise 3: the blobs are on record as they were brought");
+    assert_eq!(catalog.blobs(other.id).await.unwrap(), fetched(b"other").blobs, "each artifact has blobs of its own");
+    catalog.quarantine(id, "r", "alice", at(9)).await.unwrap();
+    assert_eq!(catalog.blobs(id).await.unwrap(), brought.blobs, "what is quarantined keeps its blobs");
 }
 
 async fn completing_with_little_known(catalog: Arc<dyn Catalog>) {

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 
 use crate::{
-    Algorithm, Artifact, ArtifactId, Catalog, Checksums, Content, Digests, Fetched, Job, LeaseRequest, Miss,
-    MissReport, NewDeclaration, PageRequest, Source, State,
+    Algorithm, Artifact, ArtifactId, Catalog, Checksums, Content, Declaration, Digests, Fetched, Job, LeaseRequest,
+    Miss, MissReport, NewDeclaration, PageRequest, Source, State,
 };
 
 /// How long the leases of these cases hold.
@@ -47,6 +47,11 @@ pub(super) async fn declare(catalog: &Arc<dyn Catalog>, uri: &str, seconds: i64)
 /// The artifact as it stands.
 pub(super) async fn artifact(catalog: &Arc<dyn Catalog>, id: ArtifactId) -> Artifact {
     catalog.artifact(id).await.expect("artifact answers").expect("the artifact is on record")
+}
+
+/// The declarations of one artifact.
+pub(super) async fn declarations(catalog: &Arc<dyn Catalog>, id: ArtifactId) -> Vec<Declaration> {
+    catalog.declarations(&[id]).await.expect("declarations answers").remove(&id).unwrap_or_default()
 }
 
 /// A request for this many jobs.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use distmirror_core::{
     Artifact, ArtifactId, Artifacts, AuditEntry, Declaration, Declared, Digest, Error, Failure, Fetched, Fetches,
     Filter, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress,
-    Result, Totals, memory::MemoryCatalog,
+    Result, StoredBlob, Totals, memory::MemoryCatalog,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -102,8 +102,12 @@ impl Artifacts for Flaky {
         self.inner.list(filter, page).await
     }
 
-    async fn declarations(&self, id: ArtifactId) -> Result<Vec<Declaration>> {
-        self.inner.declarations(id).await
+    async fn declarations(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<Declaration>>> {
+        self.inner.declarations(ids).await
+    }
+
+    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>> {
+        self.inner.blobs(id).await
     }
 
     async fn totals(&self) -> Result<Totals> {

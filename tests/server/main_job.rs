@@ -2,8 +2,6 @@
 //! `https`, downloaded with real curl through the proxy; killed without a word, started again, and downloaded again with
 //! upstream gone.
 
-mod support;
-
 use std::path::Path;
 
 use reqwest::{Method, StatusCode};
@@ -11,11 +9,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use testkit::{Answer, Upstream};
 
-use support::{Backends, Server, local, sqlite};
+use crate::support::{Backends, Server, local};
 
 #[tokio::test]
 async fn sqlite_and_local_directory() {
-    main_job(|folder| Backends { catalog: sqlite(folder), blobs: local(folder), options: Vec::new() }).await;
+    main_job(Backends::embedded).await;
 }
 
 #[tokio::test]
@@ -35,7 +33,7 @@ async fn mariadb_and_local_directory() {
 }
 
 async fn main_job(backends: impl FnOnce(&Path) -> Backends) {
-    let mut upstream = Upstream::start(&["files.test"]).await;
+    let upstream = Upstream::start(&["files.test"]).await;
     let large: Vec<u8> = (0..20_000_003_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let small = b"a small file".to_vec();
     upstream.file("/large.bin", large.clone());

@@ -14,34 +14,34 @@ use testkit::{CurlOutput, Process, Upstream, curl, free_port};
 
 /// Where the data of a server lives.
 #[derive(Debug, Clone)]
-pub struct Backends {
+pub(crate) struct Backends {
     /// `catalog.url`
-    pub catalog: String,
+    pub(crate) catalog: String,
     /// `blobs.url`
-    pub blobs: String,
+    pub(crate) blobs: String,
     /// `blobs.options`
-    pub options: Vec<(String, String)>,
+    pub(crate) options: Vec<(String, String)>,
 }
 
 impl Backends {
     /// SQLite and a directory below this one.
-    pub fn embedded(folder: &Path) -> Self {
+    pub(crate) fn embedded(folder: &Path) -> Self {
         Self { catalog: sqlite(folder), blobs: local(folder), options: Vec::new() }
     }
 }
 
 /// The URL of a SQLite catalog in a folder.
-pub fn sqlite(folder: &Path) -> String {
+pub(crate) fn sqlite(folder: &Path) -> String {
     format!("sqlite://{}/catalog.db", folder.display())
 }
 
 /// The URL of a blob store in a folder.
-pub fn local(folder: &Path) -> String {
+pub(crate) fn local(folder: &Path) -> String {
     format!("file://{}/blobs", folder.display())
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     folder: TempDir,
     process: Process,
     roles: &'static [&'static str],
@@ -52,12 +52,12 @@ pub struct Server {
 
 impl Server {
     /// Starts all roles over these backends, with this upstream reachable and trusted.
-    pub async fn start(backends: impl FnOnce(&Path) -> Backends, upstream: &Upstream) -> Self {
+    pub(crate) async fn start(backends: impl FnOnce(&Path) -> Backends, upstream: &Upstream) -> Self {
         Self::start_role(&["serve"], backends, upstream).await
     }
 
     /// Starts one role (or `serve`).
-    pub async fn start_role(
+    pub(crate) async fn start_role(
         roles: &'static [&'static str],
         backends: impl FnOnce(&Path) -> Backends,
         upstream: &Upstream,
@@ -74,45 +74,45 @@ impl Server {
     }
 
     /// Kills the process without a word, and starts it again.
-    pub async fn kill_and_restart(&mut self) {
+    pub(crate) async fn kill_and_restart(&mut self) {
         self.process.kill9();
         self.process = spawn(self.folder.path(), self.roles);
         self.wait().await;
     }
 
     /// Ends the process as a service manager would; it must exit with 0.
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         let status = self.process.terminate();
         assert_eq!(status.code(), Some(0), "{}", self.process.log());
     }
 
     /// The folder of its data and its configuration.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The configuration file.
-    pub fn configuration(&self) -> PathBuf {
+    pub(crate) fn configuration(&self) -> PathBuf {
         self.folder.path().join("distmirror.toml")
     }
 
     /// Where the admin side answers.
-    pub fn admin_url(&self) -> String {
+    pub(crate) fn admin_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.admin_port)
     }
 
     /// Where the proxy answers.
-    pub fn proxy_url(&self) -> String {
+    pub(crate) fn proxy_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.proxy_port)
     }
 
     /// What it has logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.log()
     }
 
     /// A call of the REST API: status and body.
-    pub async fn api(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+    pub(crate) async fn api(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
         let mut request = self.http.request(method, format!("{}/api/v1{path}", self.admin_url()));
         if let Some(body) = body {
             request = request.json(&body);
@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Declares a file; the artifact.
-    pub async fn declare(&self, uri: &str, checksum: Option<&str>) -> Value {
+    pub(crate) async fn declare(&self, uri: &str, checksum: Option<&str>) -> Value {
         let body = json!({"kind": "file", "uri": uri, "reason": "the test needs it", "sha256": checksum});
         let (status, artifact) = self.api(Method::POST, "/artifacts", Some(body)).await;
         assert!(status == StatusCode::CREATED || status == StatusCode::OK, "{status} {artifact}");
@@ -131,7 +131,7 @@ impl Server {
     }
 
     /// Waits until an artifact is in this state; the artifact.
-    pub async fn wait_for(&self, artifact: &Value, state: &str) -> Value {
+    pub(crate) async fn wait_for(&self, artifact: &Value, state: &str) -> Value {
         let id = artifact["id"].as_str().expect("an artifact has an id");
         let until = Instant::now() + Duration::from_secs(30);
         loop {
@@ -145,7 +145,7 @@ impl Server {
     }
 
     /// Real curl through the proxy, trusting the server's own CA.
-    pub async fn curl(&self, arguments: &[&str]) -> CurlOutput {
+    pub(crate) async fn curl(&self, arguments: &[&str]) -> CurlOutput {
         let ca = self.folder.path().join("curl-ca.pem");
         if !ca.exists() {
             let pem = self.http.get(format!("{}/ca.pem", self.proxy_url())).send().await.expect("the proxy answers");

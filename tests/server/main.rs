@@ -1,0 +1,7 @@
+//! The whole server from outside: the binary, started as people start it, with real clients and real backends.
+
+mod main_job;
+mod pages;
+mod proxy;
+mod support;
+mod survival;
