@@ -6,6 +6,8 @@
 //!
 //! Prints throughput and the processor time of the server alone. On a shared machine only the ratio means anything.
 
+#![expect(clippy::print_stdout, reason = "its table is its result")]
+
 mod support;
 
 use std::{fs, path::Path, process::Command, time::Instant};

@@ -7,6 +7,8 @@
 //! It needs no configuration file: it hands a [`Catalog`] and a [`BlobStore`] to the front ends it wants. The store here
 //! keeps small blobs in memory, in front of another store that keeps everything.
 
+#![expect(clippy::print_stdout, reason = "it tells where it listens")]
+
 use std::{env, error::Error, ops::Range, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
@@ -94,4 +96,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (served, (), ()) =
         tokio::join!(admin.serve(pages, stop()), proxy.serve(vec![downloads], stop()), workers.run(stop()));
     Ok(served?)
+}
+
+#[cfg(test)]
+mod tests {
+    use distmirror::core::conformance;
+
+    use super::*;
+
+    /// One line shows that the store keeps every promise of the trait.
+    #[tokio::test]
+    async fn the_store_keeps_every_promise() {
+        conformance::blob_store(async || {
+            Arc::new(Tiered { memory: MemoryBlobStore::new(), durable: Arc::new(MemoryBlobStore::new()) })
+        })
+        .await;
+    }
 }

@@ -6,6 +6,8 @@
 //!
 //! It opens no connection but to those two.
 
+#![expect(clippy::print_stdout, reason = "it tells where it listens")]
+
 use std::{env, error::Error, path::Path, sync::Arc};
 
 use distmirror::{

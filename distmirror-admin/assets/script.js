@@ -12,37 +12,19 @@ function size(bytes) {
   return `${unit === 0 || bytes >= 100 ? bytes.toFixed(0) : bytes.toFixed(1)} ${units[unit]}`;
 }
 
-function showProgress(place, progress) {
-  const bar = place.querySelector("progress");
-  const text = place.querySelector("[data-live-text]");
-  if (!progress) return;
-  if (progress.total) {
-    bar.max = progress.total;
-    bar.value = progress.bytes;
-  } else {
-    bar.removeAttribute("value");
+function ago(moment) {
+  const seconds = (Date.parse(moment) - Date.now()) / 1000;
+  const steps = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
+  let amount = seconds;
+  for (const [unit, next] of steps) {
+    if (Math.abs(amount) < next) return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(amount), unit);
+    amount /= next;
   }
-  text.textContent = progress.total ? `${size(progress.bytes)} of ${size(progress.total)}` : size(progress.bytes);
+  return moment;
 }
 
-// Asks once a second while the page is seen; what is fetched or failed is shown by loading the page again.
-async function follow(place) {
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    if (document.hidden) continue;
-    try {
-      const answer = await fetch(`/api/v1/artifacts/${place.dataset.live}`);
-      if (!answer.ok) continue;
-      const artifact = await answer.json();
-      if (artifact.state !== "pending" && artifact.state !== "fetching") {
-        location.reload();
-        return;
-      }
-      showProgress(place, artifact.progress);
-    } catch {
-      // The server is away; the next attempt may find it.
-    }
-  }
+function showTimes(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) time.textContent = ago(time.dateTime);
 }
 
 async function copy(button) {
@@ -58,15 +40,82 @@ async function copy(button) {
   setTimeout(() => { button.textContent = "Copy"; }, 1500);
 }
 
-function ago(moment) {
-  const seconds = (Date.parse(moment) - Date.now()) / 1000;
-  const steps = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
-  let amount = seconds;
-  for (const [unit, next] of steps) {
-    if (Math.abs(amount) < next) return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(amount), unit);
-    amount /= next;
+// Makes a part of the page, or all of it, as it is with scripts.
+function prepare(root) {
+  showTimes(root);
+  for (const button of root.querySelectorAll("[data-copy]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => copy(button));
   }
-  return moment;
+}
+
+function showProgress(place, progress) {
+  const bar = place.querySelector("progress");
+  const text = place.querySelector("[data-live-text]");
+  if (!bar || !text || !progress) return;
+  if (progress.total) {
+    bar.max = progress.total;
+    bar.value = progress.bytes;
+  } else {
+    bar.removeAttribute("value");
+  }
+  text.textContent = progress.total ? `${size(progress.bytes)} of ${size(progress.total)}` : size(progress.bytes);
+}
+
+// Whether the artifact that is shown here has come further than what is shown of it.
+async function hasMoved(place) {
+  const answer = await fetch(`/api/v1/artifacts/${place.dataset.live}`);
+  if (!answer.ok) return false;
+  const artifact = await answer.json();
+  showProgress(place, artifact.progress);
+  return artifact.state !== place.dataset.state || String(artifact.attempts) !== place.dataset.attempts;
+}
+
+async function anyHasMoved() {
+  for (const place of document.querySelectorAll("[data-live]")) {
+    if (await hasMoved(place)) return true;
+  }
+  return false;
+}
+
+// Replaces the parts that may have changed by what the server says now; what somebody is selecting or using is left alone.
+async function freshen() {
+  const parts = [...document.querySelectorAll("[data-fresh]")];
+  const answer = await fetch(location.href);
+  if (!answer.ok) return;
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  if (parts.length === 0 || parts.some((part) => !page.getElementById(part.id))) {
+    location.reload();
+    return;
+  }
+  for (const part of parts) {
+    if (part.contains(document.activeElement) || !getSelection().isCollapsed) continue;
+    const fresh = page.getElementById(part.id);
+    prepare(fresh);
+    part.replaceWith(fresh);
+  }
+}
+
+// Looks once a second while the page is seen: at what is under way, and now and then at parts that say after how many seconds.
+async function follow() {
+  for (let seconds = 1; ; seconds += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (document.hidden) continue;
+    if (seconds % 20 === 0) showTimes(document);
+    const every = Number(document.querySelector("[data-fresh]")?.dataset.fresh || Infinity);
+    try {
+      if (await anyHasMoved() || seconds % every === 0) await freshen();
+    } catch {
+      // The server is away; the next attempt may find it.
+    }
+  }
+}
+
+function countTicked() {
+  const ticked = document.querySelectorAll("input[name=ids]:checked").length;
+  for (const place of document.querySelectorAll("[data-ticked]")) {
+    place.textContent = ticked === 0 ? "ticked ones" : ticked === 1 ? "ticked one" : `${ticked} ticked ones`;
+  }
 }
 
 // What was done is said once: not again when the page is loaded again.
@@ -76,21 +125,14 @@ if (address.searchParams.has("done")) {
   history.replaceState(null, "", address);
 }
 
-for (const place of document.querySelectorAll("[data-live]")) follow(place);
-
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.hidden = false;
-  button.addEventListener("click", () => copy(button));
-}
-
-for (const time of document.querySelectorAll("time[datetime]")) {
-  time.title = time.textContent;
-  time.textContent = ago(time.dateTime);
-}
-
 for (const box of document.querySelectorAll("[data-tick-all]")) {
   box.hidden = false;
   box.addEventListener("change", () => {
     for (const other of document.querySelectorAll("input[name=ids]")) other.checked = box.checked;
   });
 }
+document.addEventListener("change", countTicked);
+
+prepare(document);
+countTicked();
+follow();

@@ -1,5 +1,6 @@
 //! The whole server from outside: the binary, started as people start it, with real clients and real backends.
 
+mod examples;
 mod main_job;
 mod pages;
 mod proxy;

@@ -57,9 +57,9 @@ async fn damaged_and_missing_blobs_are_trouble_and_not_absence() {
 }
 
 fn flip_one_bit(file: &PathBuf) {
-    let mut bytes = fs::read(file).unwrap();
+    let mut bytes = fs::read(file).expect("the blob is there");
     bytes[50_000] ^= 1;
-    fs::write(file, bytes).unwrap();
+    fs::write(file, bytes).expect("writes it back");
 }
 
 #[tokio::test]

@@ -19,9 +19,10 @@ pub(crate) fn test(arguments: &[String]) -> Outcome {
     if filters.is_empty() {
         step("examples in the documentation", || run(&mut cargo(&["test", "--doc", "--workspace", "--locked"])))?;
     }
+    // Some tests run the examples as programs.
+    step("examples", || run(&mut cargo(&["build", "--workspace", "--examples", "--locked"])))?;
     step("tests", || {
-        let mut nextest =
-            cargo(&["nextest", "run", "--workspace", "--tests", "--examples", "--locked", "--no-fail-fast"]);
+        let mut nextest = cargo(&["nextest", "run", "--workspace", "--tests", "--locked", "--no-fail-fast"]);
         run(nextest.args(filters))
     })
 }

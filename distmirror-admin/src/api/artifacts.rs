@@ -67,8 +67,8 @@ pub(crate) struct ArtifactsApi(pub(super) Arc<Site>);
 impl ArtifactsApi {
     /// Declare an artifact
     ///
-    /// It is fetched once, verified and kept for ever. Declaring it again adds the declaration; with another checksum it
-    /// is refused (409) and both checksums are named.
+    /// It is fetched once, verified and kept for ever. Declaring it again adds the declaration, and tries at once
+    /// what had failed; with another checksum it is refused (409) and both checksums are named.
     #[oai(path = "/artifacts", method = "post")]
     async fn declare(&self, who: Who, body: request::Json<DeclareRequest>) -> Result<Declared, Problem> {
         let wanted = body.check(|body| {
