@@ -5,8 +5,10 @@
 //! exits.
 
 use std::{
+    fs::DirBuilder,
     future::Future,
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -86,9 +88,9 @@ impl Error {
 pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> Result<(), Error> {
     harden();
     let metrics = install_metrics()?;
-    let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
     let proxy_listeners = bind("proxy.listen", if roles.proxy { &config.proxy.listen } else { &[] }).await?;
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
+    let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
     let mirror = Arc::new(open(config).await?);
     let admin =
         if roles.admin { Some(Arc::new(build_admin(config, &mirror, authority.as_ref(), &metrics)?)) } else { None };
@@ -96,6 +98,15 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics)));
 
     announce(&announcement(config, roles));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?roles, proxy = ?config.proxy.listen, admin = ?config.admin.listen, "started");
+    if roles.proxy
+        && config.proxy.public_url.is_none()
+        && config.proxy.listen.iter().any(|address| address.ip().is_unspecified())
+    {
+        tracing::warn!(
+            "proxy.listen names every address and proxy.public_url is not set: clients are told to use whatever name they asked by"
+        );
+    }
     let (stop, stopped) = watch::channel(());
     let mut running = JoinSet::new();
     if let Some(admin) = admin {
@@ -148,6 +159,9 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
 /// [`Error::Configuration`] with the file and the remedy.
 pub fn load_authority(config: &Config) -> Result<CertificateAuthority, Error> {
     let folder = config.ca.certificate.parent().unwrap_or(Path::new("."));
+    if config.ca.create {
+        create_data_folder(config)?;
+    }
     let loaded = if config.ca.create {
         CertificateAuthority::load_or_create(folder)
     } else {
@@ -166,7 +180,14 @@ pub fn check(config: &Config) -> Vec<Error> {
     problems
 }
 
+/// Others must not read who declared what, and never the CA's key.
+fn create_data_folder(config: &Config) -> Result<(), Error> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
+    made.map_err(|error| Error::Unavailable(format!("data_dir: cannot make `{}`: {error}", config.data_dir.display())))
+}
+
 async fn open(config: &Config) -> Result<Mirror, Error> {
+    create_data_folder(config)?;
     let catalog: Arc<dyn Catalog> = Arc::new(open_catalog(config, config.catalog.migrate).await?);
     let blobs = open_blobs(config).await?;
     Ok(Mirror::new(catalog, blobs, distmirror_core::Options::default()))
@@ -243,6 +264,7 @@ fn proxy_options(config: &Config, metrics: PrometheusHandle) -> distmirror_proxy
     let own = std::iter::once(proxy_address(config)).chain(config.proxy.listen.iter().map(SocketAddr::to_string));
     distmirror_proxy::Options {
         admin_url: admin_url(config),
+        public_authority: config.proxy.public_url.is_some().then(|| proxy_address(config)),
         own_authorities: own.collect(),
         metrics: Arc::new(move || metrics.render()),
         ..distmirror_proxy::Options::default()
@@ -300,9 +322,11 @@ fn until(stopped: &watch::Receiver<()>) -> impl Future<Output = ()> + Send + 'st
 async fn stop_signal() -> Result<(), Error> {
     let listen = |kind| signal(kind).map_err(|error| Error::unavailable("signals", &error));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let mut hang_up = listen(SignalKind::hangup())?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hang_up.recv() => {}
     }
     Ok(())
 }

@@ -19,7 +19,8 @@ pub(crate) async fn ready(site: Data<&Arc<Site>>) -> Response {
     if problems.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n").into_response()
+    let lines: String = problems.iter().map(|problem| problem.chain() + "\n").collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
 }
 
 /// The metrics as Prometheus text.

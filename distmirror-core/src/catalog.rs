@@ -52,7 +52,7 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
     /// The artifact with this name; one point look-up.
     async fn named(&self, key: &NameKey) -> Result<Option<Artifact>>;
 
-    /// The first present artifact whose own bytes have this digest.
+    /// The first present artifact whose own bytes have this digest; if there is none, a quarantined one.
     async fn holding(&self, digest: &Digest) -> Result<Option<Artifact>>;
 
     /// Artifacts that pass the filter, newest first.
@@ -132,6 +132,9 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 
     /// The misses that wait for a decision; `text` as in [`Filter::text`].
     async fn misses(&self, text: Option<&str>, page: &PageRequest) -> Result<Page<Miss>>;
+
+    /// How many misses wait for a decision.
+    async fn miss_count(&self) -> Result<u64>;
 
     /// One miss.
     async fn miss(&self, id: Uuid) -> Result<Option<Miss>>;

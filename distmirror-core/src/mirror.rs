@@ -72,20 +72,8 @@ pub enum Resolution {
     Present(Arc<Held>),
     /// Nobody declared it.
     Undeclared,
-    /// Declared, and not here yet.
-    Pending,
-    /// The last attempt failed.
-    Failed {
-        /// Why.
-        error: String,
-        /// When it is tried again by itself.
-        next_attempt_at: Option<Timestamp>,
-    },
-    /// Out of service, with the reason.
-    Quarantined {
-        /// Why.
-        reason: String,
-    },
+    /// Declared and not in service: pending, being fetched, failed or quarantined. The artifact says which, and why.
+    Withheld(Box<Artifact>),
 }
 
 /// The mirror: what front ends call.
@@ -250,22 +238,16 @@ impl Mirror {
         self.catalog.release(id, reason, who, Timestamp::now()).await
     }
 
-    /// What keeps this mirror from serving, one sentence each; empty when it is ready.
-    pub async fn readiness(&self) -> Vec<String> {
+    /// What keeps this mirror from serving; empty when it is ready.
+    pub async fn readiness(&self) -> Vec<Error> {
         let nothing = Sha256::from_bytes([0; 32]);
         let catalog = tokio::time::timeout(READY_WITHIN, self.catalog.artifact(ArtifactId(Uuid::nil())));
         let blobs = tokio::time::timeout(READY_WITHIN, self.blobs.stat(&nothing));
         let (catalog, blobs) = tokio::join!(catalog, blobs);
-        let mut problems = Vec::new();
-        match catalog {
-            Err(_) => problems.push(format!("the catalog did not answer within {READY_WITHIN:?}")),
-            Ok(answer) => problems.extend(answer.err().map(|error| error.chain())),
-        }
-        match blobs {
-            Err(_) => problems.push(format!("the blob store did not answer within {READY_WITHIN:?}")),
-            Ok(answer) => problems.extend(answer.err().map(|error| error.chain())),
-        }
-        problems
+        let late = || format!("no answer within {READY_WITHIN:?}");
+        let catalog = catalog.unwrap_or_else(|_| Err(Error::catalog(late()))).err();
+        let blobs = blobs.unwrap_or_else(|_| Err(Error::storage(late()))).err();
+        catalog.into_iter().chain(blobs).collect()
     }
 
     /// Waits until something becomes due to be fetched through this object; counts from this call on, also before the first
@@ -308,12 +290,7 @@ fn resolution(artifact: Artifact) -> Resolution {
         (State::Present, Some(content)) => {
             Resolution::Present(Arc::new(Held { id: artifact.id, name: artifact.name, content }))
         }
-        (State::Quarantined, _) => Resolution::Quarantined { reason: artifact.quarantine_reason.unwrap_or_default() },
-        (State::Failed, _) => Resolution::Failed {
-            error: artifact.last_error.unwrap_or_default(),
-            next_attempt_at: artifact.next_attempt_at,
-        },
-        (State::Pending | State::Fetching | State::Present, _) => Resolution::Pending,
+        (_, content) => Resolution::Withheld(Box::new(Artifact { content, ..artifact })),
     }
 }
 

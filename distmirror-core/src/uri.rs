@@ -184,12 +184,7 @@ impl Uri {
     /// When it is not absolute, not `http` or `https`, has user information, a malformed host, port or `%xx`, or a
     /// character that no URI has.
     pub fn parse(text: &str) -> Result<Self, UriError> {
-        if text.len() > MAX_LENGTH_BYTES {
-            return Err(UriError::new(format!(
-                "the URI has {} bytes; at most {MAX_LENGTH_BYTES} are accepted",
-                text.len()
-            )));
-        }
+        check_length(text)?;
         let (scheme, rest) = split_scheme(text)?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
@@ -213,6 +208,7 @@ impl Uri {
             text.push('?');
             text.push_str(&normalise_escapes(query)?);
         }
+        check_length(&text)?;
         Ok(Self { text, scheme, authority, path_start })
     }
 
@@ -302,6 +298,12 @@ impl FromStr for Uri {
     fn from_str(text: &str) -> Result<Self, UriError> {
         Self::parse(text)
     }
+}
+
+fn check_length(text: &str) -> Result<(), UriError> {
+    let length = text.len();
+    let too_long = || UriError::new(format!("the URI has {length} bytes; at most {MAX_LENGTH_BYTES} are accepted"));
+    if length > MAX_LENGTH_BYTES { Err(too_long()) } else { Ok(()) }
 }
 
 fn split_scheme(text: &str) -> Result<(Scheme, &str), UriError> {

@@ -46,7 +46,7 @@ pub enum Error {
         source: io::Error,
     },
     /// An address of the host may not be dialled.
-    #[error("address not allowed: {host} resolves to {address}, {refusal}")]
+    #[error("address not allowed: {}, {refusal}", resolved(host, address))]
     AddressNotAllowed {
         /// The host.
         host: String,
@@ -80,4 +80,10 @@ pub enum Error {
 /// An error for a limit in time that ran out.
 pub(crate) fn timed_out(limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("timed out after {limit:?}"))
+}
+
+/// A literal address resolves to itself, which goes without saying.
+fn resolved(host: &str, address: &std::net::IpAddr) -> String {
+    let text = address.to_string();
+    if host.trim_matches(['[', ']']) == text { text } else { format!("{host} resolves to {text}") }
 }

@@ -80,6 +80,8 @@ impl Error {
 pub struct Options {
     /// Where people declare artifacts, without a slash at the end; refusals link there.
     pub admin_url: String,
+    /// The `HOST:PORT` that clients are told to use; `None`: whatever they used to ask.
+    pub public_authority: Option<String>,
     /// Names by which clients reach this proxy itself, as `HOST:PORT`; asked for under one of them, it answers as its own site.
     pub own_authorities: Vec<String>,
     /// How long a client may take to send the head of a request, the next one of a connection included.
@@ -102,6 +104,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             admin_url: "http://127.0.0.1:8080".to_owned(),
+            public_authority: None,
             own_authorities: Vec::new(),
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),

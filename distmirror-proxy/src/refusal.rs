@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use distmirror_core::Error;
+use distmirror_core::{Artifact, ArtifactId, ArtifactName, Error, State};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 
@@ -15,6 +15,8 @@ use crate::body::Body;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     Undeclared,
+    /// A digest that no file has. Digests cannot be declared, so there is no link.
+    UnknownDigest,
     Pending,
     FetchFailed,
     StorageUnavailable,
@@ -34,6 +36,7 @@ impl Code {
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         match self {
             Self::Undeclared => ("undeclared", StatusCode::NOT_FOUND, "http_request_denied"),
+            Self::UnknownDigest => ("undeclared", StatusCode::NOT_FOUND, "http_request_denied"),
             Self::Pending => ("pending", StatusCode::SERVICE_UNAVAILABLE, "destination_unavailable"),
             Self::FetchFailed => ("fetch_failed", StatusCode::BAD_GATEWAY, "destination_unavailable"),
             Self::StorageUnavailable => {
@@ -57,23 +60,23 @@ impl Code {
         self.row().0
     }
 
-    /// What the client, or the person behind it, can do.
-    fn remedy(self) -> &'static str {
-        match self {
+    /// What the client, or the person behind it, can do beyond what the detail says.
+    fn remedy(self) -> Option<&'static str> {
+        Some(match self {
             Self::Undeclared => {
                 "Nobody declared it yet. Declare it, with a reason, and it will be fetched once and kept"
             }
             Self::Pending => "It is declared and on its way. Try again in a moment",
-            Self::FetchFailed => "The last attempt to fetch it failed. See the cause, mend it and retry",
+            Self::FetchFailed => "Its page shows the attempts and has a button to try again",
             Self::StorageUnavailable | Self::CatalogUnavailable => {
                 "The mirror has trouble, not the artifact. Try again; tell the operator if it lasts"
             }
             Self::BlobMissing | Self::BlobCorrupt => "The stored copy is damaged and is not served. Tell the operator",
-            Self::Quarantined => "It was taken out of service. The page says who did so and why",
+            Self::Quarantined => "It was taken out of service. Its page says who did so and why",
             Self::MethodNotAllowed => "Only GET and HEAD are served",
             Self::Misdirected => "One connection serves one host: open another for another",
-            Self::BadRequest | Self::UriTooLong | Self::NoSuchPage => "Mend the request",
-        }
+            Self::UnknownDigest | Self::BadRequest | Self::UriTooLong | Self::NoSuchPage => return None,
+        })
     }
 }
 
@@ -82,8 +85,10 @@ impl Code {
 pub(crate) struct Refusal {
     pub(crate) code: Code,
     detail: String,
-    /// The artifact that was asked for, and where to declare or see it.
-    subject: Option<(String, String)>,
+    /// The artifact that was asked for.
+    subject: Option<String>,
+    /// The page that declares or shows it.
+    link: Option<String>,
     retry_after_s: Option<u64>,
 }
 
@@ -95,30 +100,54 @@ impl Refusal {
             Code::BlobMissing | Code::BlobCorrupt => Some(60),
             _ => None,
         };
-        Self { code, detail: detail.into(), subject: None, retry_after_s }
+        Self { code, detail: detail.into(), subject: None, link: None, retry_after_s }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, detail)
     }
 
+    /// Nobody declared it; links to the page that does.
+    pub(crate) fn undeclared(name: &ArtifactName, admin_url: &str) -> Self {
+        let link = format!("{admin_url}/declare?uri={}", percent_encode(name.as_str()));
+        Self { link: Some(link), ..Self::new(Code::Undeclared, "") }.about(name)
+    }
+
+    /// It is declared and not in service; the page of the artifact says more.
+    pub(crate) fn withheld(artifact: &Artifact, admin_url: &str) -> Self {
+        let refusal = match artifact.state {
+            State::Failed => Self::fetch_failed(artifact),
+            State::Quarantined => {
+                let reason = artifact.quarantine_reason.as_deref().unwrap_or_default();
+                Self::new(Code::Quarantined, format!("quarantined: {reason}"))
+            }
+            State::Pending | State::Fetching | State::Present => Self::new(Code::Pending, ""),
+        };
+        refusal.about(&artifact.name).linked(artifact.id, admin_url)
+    }
+
     /// The fetch failed; says when it is tried again.
-    pub(crate) fn fetch_failed(error: &str, next_attempt_at: Option<Timestamp>) -> Self {
+    fn fetch_failed(artifact: &Artifact) -> Self {
+        let error = artifact.last_error.as_deref().unwrap_or_default();
+        let next_attempt_at = artifact.next_attempt_at;
         let next = match next_attempt_at {
             Some(at) => format!("It is tried again at {at:.0}"),
             None => "It is not tried again until somebody asks for it".to_owned(),
         };
-        let mut refusal = Self::new(Code::FetchFailed, format!("{error}. {next}"));
+        let mut refusal = Self::new(Code::FetchFailed, format!("the last attempt failed: {error}. {next}"));
         let wait = next_attempt_at.map(|at| at.as_second().saturating_sub(Timestamp::now().as_second()));
         refusal.retry_after_s = wait.and_then(|seconds| u64::try_from(seconds).ok());
         refusal
     }
 
-    /// Names the artifact, and links to the admin page that declares or shows it.
-    pub(crate) fn about(mut self, name: &str, admin_url: &str) -> Self {
-        let link = format!("{admin_url}/declare?uri={}", percent_encode(name));
-        self.subject = Some((name.to_owned(), link));
-        self
+    /// Names the artifact.
+    pub(crate) fn about(self, name: &ArtifactName) -> Self {
+        Self { subject: Some(name.to_string()), ..self }
+    }
+
+    /// Links to the page of the artifact.
+    pub(crate) fn linked(self, id: ArtifactId, admin_url: &str) -> Self {
+        Self { link: Some(format!("{admin_url}/artifacts/{id}")), ..self }
     }
 
     /// Writes the answer. The body is problem details if the client prefers JSON to text.
@@ -147,34 +176,33 @@ impl Refusal {
 
     fn text(&self, code: &str) -> String {
         let mut text = String::new();
-        let subject = self.subject.as_ref().map(|(name, _)| format!(": {name}")).unwrap_or_default();
+        let subject = self.subject.as_ref().map(|name| format!(": {name}")).unwrap_or_default();
         writeln!(text, "distmirror: {code}{subject}").expect("writing to a String cannot fail");
-        if !self.detail.is_empty() {
-            writeln!(text, "{}.", self.detail).expect("writing to a String cannot fail");
+        for sentence in self.sentences() {
+            writeln!(text, "{sentence}.").expect("writing to a String cannot fail");
         }
-        writeln!(text, "{}.", self.code.remedy()).expect("writing to a String cannot fail");
-        if let Some((_, link)) = &self.subject {
+        if let Some(link) = &self.link {
             writeln!(text, "{link}").expect("writing to a String cannot fail");
         }
         text
     }
 
     fn problem(&self, code: &str, status: StatusCode) -> String {
-        let (name, link) = self.subject.as_ref().map_or((None, None), |(name, link)| (Some(name), Some(link)));
-        let detail = if self.detail.is_empty() {
-            self.code.remedy().to_owned()
-        } else {
-            format!("{}. {}", self.detail, self.code.remedy())
-        };
         let problem = serde_json::json!({
             "type": format!("urn:distmirror:{code}"),
             "title": code,
             "status": status.as_u16(),
-            "detail": detail,
-            "uri": name,
-            "declare": link,
+            "detail": self.sentences().collect::<Vec<_>>().join(". "),
+            "uri": self.subject,
+            "link": self.link,
         });
         problem.to_string()
+    }
+
+    /// What happened, and what to do.
+    fn sentences(&self) -> impl Iterator<Item = &str> {
+        let detail = Some(self.detail.as_str()).filter(|detail| !detail.is_empty());
+        detail.into_iter().chain(self.code.remedy())
     }
 }
 
@@ -244,7 +272,8 @@ mod tests {
 
     #[test]
     fn the_declare_link_survives_any_uri() {
-        let refusal = Refusal::new(Code::Undeclared, "").about("http://h/a?b=c&d", "http://admin");
+        let name = ArtifactName::File("http://h/a?b=c&d".parse().unwrap());
+        let refusal = Refusal::undeclared(&name, "http://admin");
         assert!(refusal.text("undeclared").ends_with("http://admin/declare?uri=http%3A%2F%2Fh%2Fa%3Fb%3Dc%26d\n"));
     }
 }

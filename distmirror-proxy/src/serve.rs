@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use distmirror_core::{ArtifactName, Digest, Mirror, MissReport, Resolution};
+use distmirror_core::{Artifact, ArtifactName, Digest, Held, Mirror, MissReport, Resolution};
 use http::{HeaderMap, Method, Request, Response, header, request::Parts};
 use hyper::{body::Incoming, server::conn::http1, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -184,32 +184,37 @@ impl Connection {
     }
 
     async fn artifact(&self, parts: &Parts, names: &[ArtifactName]) -> Result<Response<Body>, Refusal> {
-        let mirror = &self.shared.mirror;
-        let about =
-            |refusal: Refusal, name: &ArtifactName| refusal.about(name.as_str(), &self.shared.options.admin_url);
         for name in names {
-            let resolution = mirror.resolve(name).await.map_err(|error| about(error.into(), name))?;
-            let refusal = match resolution {
-                Resolution::Undeclared => continue,
-                Resolution::Present(held) => {
-                    return answer::hit(mirror, &held, &parts.method, &parts.headers)
-                        .await
-                        .map_err(|refusal| about(refusal, name));
-                }
-                other => refuse(other),
-            };
-            return Err(about(refusal, name));
+            let resolution =
+                self.shared.mirror.resolve(name).await.map_err(|error| Refusal::from(error).about(name))?;
+            match resolution {
+                Resolution::Undeclared => {}
+                Resolution::Present(held) => return self.hit(parts, &held).await,
+                Resolution::Withheld(artifact) => return Err(self.withheld(&artifact)),
+            }
         }
         let Some(first) = names.first() else { return Err(Refusal::bad_request("nothing is asked for")) };
-        mirror.missed(self.miss(first, parts));
-        Err(about(Refusal::new(Code::Undeclared, ""), first))
+        self.shared.mirror.missed(self.miss(first, parts));
+        Err(Refusal::undeclared(first, &self.shared.options.admin_url))
     }
 
     async fn digest(&self, parts: &Parts, digest: &Digest) -> Result<Response<Body>, Refusal> {
         match self.shared.mirror.resolve_digest(digest).await? {
-            Resolution::Present(held) => answer::hit(&self.shared.mirror, &held, &parts.method, &parts.headers).await,
-            _ => Err(Refusal::new(Code::Undeclared, format!("no present file has the digest {digest}"))),
+            Resolution::Undeclared => {
+                Err(Refusal::new(Code::UnknownDigest, format!("no declared file has the digest {digest}")))
+            }
+            Resolution::Present(held) => self.hit(parts, &held).await,
+            Resolution::Withheld(artifact) => Err(self.withheld(&artifact)),
         }
+    }
+
+    async fn hit(&self, parts: &Parts, held: &Held) -> Result<Response<Body>, Refusal> {
+        let answered = answer::hit(&self.shared.mirror, held, &parts.method, &parts.headers).await;
+        answered.map_err(|refusal| refusal.about(&held.name).linked(held.id, &self.shared.options.admin_url))
+    }
+
+    fn withheld(&self, artifact: &Artifact) -> Refusal {
+        Refusal::withheld(artifact, &self.shared.options.admin_url)
     }
 
     fn miss(&self, name: &ArtifactName, parts: &Parts) -> MissReport {
@@ -224,14 +229,6 @@ impl Connection {
             user_agent: user_agent(&parts.headers),
             project: None,
         }
-    }
-}
-
-fn refuse(resolution: Resolution) -> Refusal {
-    match resolution {
-        Resolution::Failed { error, next_attempt_at } => Refusal::fetch_failed(&error, next_attempt_at),
-        Resolution::Quarantined { reason } => Refusal::new(Code::Quarantined, reason),
-        Resolution::Pending | Resolution::Undeclared | Resolution::Present(_) => Refusal::new(Code::Pending, ""),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) async fn answer(shared: &Shared, page: &Page, via: &Via, parts: &Part
         Page::Welcome => text(welcome(shared, &address)),
         Page::Certificate => typed("application/x-pem-file", shared.leaves.authority().pem().to_owned()),
         Page::Setup(tool) => text(setup(tool, &address).ok_or_else(|| unknown_tool(tool))?),
-        Page::Check => check(via, parts),
+        Page::Check => check(via, parts, &address),
         Page::Health => text("ok\n".to_owned()),
         Page::Readiness => readiness(shared).await,
         Page::Metrics => typed("text/plain; version=0.0.4", (shared.options.metrics)()),
@@ -26,7 +26,7 @@ pub(crate) async fn answer(shared: &Shared, page: &Page, via: &Via, parts: &Part
 
 /// How the client calls this proxy; what it must put into its settings.
 fn own_address(shared: &Shared, parts: &Parts) -> String {
-    if let Some(own) = shared.options.own_authorities.first() {
+    if let Some(own) = &shared.options.public_authority {
         return own.clone();
     }
     let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
@@ -37,9 +37,9 @@ fn own_address(shared: &Shared, parts: &Parts) -> String {
 fn welcome(shared: &Shared, address: &str) -> String {
     format!(
         "distmirror: declared artifacts under their original URLs.\n\n\
-         Declare artifacts:   {}/declare\n\
-         Use this proxy:      http://{address}/setup/\n\
-         Trust its CA:        http://{address}/ca.pem\n\
+         Declare artifacts:    {}/declare\n\
+         Use this proxy:       http://{address}/setup/\n\
+         Trust its CA:         http://{address}/ca.pem\n\
          Try whether it works: http://{address}/check\n",
         shared.options.admin_url
     )
@@ -69,15 +69,16 @@ fn unknown_tool(tool: &str) -> Refusal {
 }
 
 /// Tells a client how it reaches the mirror. That it reads this through TLS proves that it trusts the CA.
-fn check(via: &Via, parts: &Parts) -> Response<Body> {
-    let through_proxy = matches!(via, Via::Tunnel(..)) || parts.uri.scheme().is_some();
-    let through_tls = matches!(via, Via::Tunnel(..));
-    let say = |holds: bool| if holds { "yes" } else { "no" };
-    text(format!(
-        "through the proxy: {}\ntrusts the CA: {}\n",
-        say(through_proxy),
-        if through_tls { "yes" } else { "not shown: ask over https through the proxy" }
-    ))
+fn check(via: &Via, parts: &Parts, address: &str) -> Response<Body> {
+    let (through_proxy, trusts) = match via {
+        Via::Tunnel(..) => ("yes", "yes".to_owned()),
+        Via::Plain => {
+            let ask =
+                format!("not shown yet: curl -x http://{address} --cacert distmirror-ca.pem https://{address}/check");
+            (if parts.uri.scheme().is_some() { "yes" } else { "no" }, ask)
+        }
+    };
+    text(format!("through the proxy: {through_proxy}\ntrusts the CA:     {trusts}\n"))
 }
 
 async fn readiness(shared: &Shared) -> Response<Body> {
@@ -85,6 +86,7 @@ async fn readiness(shared: &Shared) -> Response<Body> {
     if problems.is_empty() {
         return text("ready\n".to_owned());
     }
+    // Without their causes: those name servers, and anybody may ask here. The log and the admin side have them.
     let mut response = text(problems.iter().map(|problem| format!("{problem}\n")).collect());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response
@@ -112,7 +114,8 @@ const TOOLS: &[(&str, &str)] = &[
          cat /etc/ssl/certs/ca-certificates.crt distmirror-ca.pem > distmirror-bundle.pem\n\
          export http_proxy={proxy} https_proxy={proxy} HTTP_PROXY={proxy} HTTPS_PROXY={proxy}\n\
          export SSL_CERT_FILE=$PWD/distmirror-bundle.pem CURL_CA_BUNDLE=$PWD/distmirror-bundle.pem\n\
-         export REQUESTS_CA_BUNDLE=$PWD/distmirror-bundle.pem GIT_SSL_CAINFO=$PWD/distmirror-bundle.pem\n\
+         export REQUESTS_CA_BUNDLE=$PWD/distmirror-bundle.pem PIP_CERT=$PWD/distmirror-bundle.pem\n\
+         export GIT_SSL_CAINFO=$PWD/distmirror-bundle.pem\n\
          export NODE_EXTRA_CA_CERTS=$PWD/distmirror-ca.pem CARGO_HTTP_CAINFO=$PWD/distmirror-bundle.pem\n",
     ),
     (
@@ -130,10 +133,11 @@ const TOOLS: &[(&str, &str)] = &[
     ),
     (
         "java",
-        "# A trust store with the CA; for Bazel put the last two lines behind `startup --host_jvm_args=`:\n\
+        "# A trust store with the CA, and the options for the JVM; for Bazel put each option behind a\n\
+         # `startup --host_jvm_args=` of its own in .bazelrc:\n\
          curl -fsS {proxy}/ca.pem -o distmirror-ca.pem\n\
          keytool -importcert -noprompt -alias distmirror -file distmirror-ca.pem -keystore distmirror.jks -storepass changeit\n\
-         -Djavax.net.ssl.trustStore=distmirror.jks -Djavax.net.ssl.trustStorePassword=changeit\n\
-         -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} -Dhttp.proxyHost={host} -Dhttp.proxyPort={port}\n",
+         -Djavax.net.ssl.trustStore=distmirror.jks\n-Djavax.net.ssl.trustStorePassword=changeit\n\
+         -Dhttps.proxyHost={host}\n-Dhttps.proxyPort={port}\n-Dhttp.proxyHost={host}\n-Dhttp.proxyPort={port}\n",
     ),
 ];

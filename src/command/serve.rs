@@ -87,7 +87,9 @@ fn fail(error: &Error) -> Exit {
 
 /// Logs to standard error. The level was checked when the configuration was read.
 fn start_log(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What libraries say at `info` is for their makers; a level for them in the configuration comes later and wins.
+    let filter = EnvFilter::try_new(format!("sea_orm_migration=warn,sqlx=warn,object_store=warn,{}", config.level));
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let log = log.with_ansi(io::stderr().is_terminal());
     match config.format {

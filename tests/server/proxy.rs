@@ -175,3 +175,33 @@ async fn misses_are_one_row_each_however_often_they_are_asked_for() {
     );
     assert_eq!(stage.upstream.hits("/nobody-declared-this"), 0, "nothing is fetched because it was asked for");
 }
+
+#[tokio::test]
+async fn what_is_withheld_says_why_and_links_to_its_page() {
+    let stage = Stage::set().await;
+    let (server, uri) = (&stage.server, stage.upstream.url("/file"));
+    let (_, artifact) = server.api(reqwest::Method::GET, &format!("/artifacts/lookup?uri={uri}"), None).await;
+    let (id, sha256) = (artifact["id"].as_str().unwrap(), artifact["sha256"].as_str().unwrap());
+    let secure = stage.upstream.https_url("/file");
+    let (_, twin) = server.api(reqwest::Method::GET, &format!("/artifacts/lookup?uri={secure}"), None).await;
+    for artifact in [id, twin["id"].as_str().unwrap()] {
+        let reason = serde_json::json!({"reason": "a backdoor in it"});
+        let (status, _) =
+            server.api(reqwest::Method::POST, &format!("/artifacts/{artifact}/quarantine"), Some(reason)).await;
+        assert_eq!(status, 200);
+    }
+    let by_digest = format!("{}/sha256/{sha256}", server.proxy_url());
+    for asked in [&uri, &by_digest] {
+        let refused = if asked == &uri { server.curl(&[asked]).await } else { testkit::curl(&[asked]).await };
+        let (text, page) = (refused.text(), format!("{}/artifacts/", server.admin_url()));
+        assert_eq!(refused.status, 403, "{asked}: {text}");
+        assert!(text.contains("a backdoor in it") && text.contains(&page), "{text}");
+    }
+    let failing = server.declare(&stage.upstream.url("/absent"), None).await;
+    server.wait_for(&failing, "failed").await;
+    let refused = server.curl(&[&stage.upstream.url("/absent")]).await;
+    let page = format!("{}/artifacts/{}", server.admin_url(), failing["id"].as_str().unwrap());
+    assert!(refused.status == 502 && refused.text().contains(&page) && refused.text().contains("404"), "{refused:?}");
+    let unknown = testkit::curl(&[&format!("{}/sha256/{}", server.proxy_url(), "0".repeat(64))]).await;
+    assert!(unknown.status == 404 && !unknown.text().contains("declare?uri"), "{unknown:?}");
+}

@@ -17,12 +17,18 @@ const ADVICE: [(&str, &str); 14] = [
         "which is not public",
         "Addresses inside the own network are asked only where the operator allows it, in `fetch.allow_addresses`.",
     ),
-    ("where this mirror itself listens", "The URL leads back to this mirror: declare the one that leads to the publisher."),
+    (
+        "where this mirror itself listens",
+        "The URL leads back to this mirror: declare the one that leads to the publisher.",
+    ),
     (
         "cannot resolve",
         "Look for a typing error in the host name. If it is right, the mirror cannot look it up: ask the operator.",
     ),
-    ("no secure connection", "If upstream's certificate comes from an own CA, the operator adds that to `fetch.trusted_roots`."),
+    (
+        "no secure connection",
+        "If upstream's certificate comes from an own CA, the operator adds that to `fetch.trusted_roots`.",
+    ),
     ("cannot connect", "Upstream is down, or something between keeps the mirror from it."),
     (
         "answered 404",

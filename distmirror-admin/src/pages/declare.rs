@@ -133,8 +133,7 @@ fn render(site: &Site, form: &Form, errors: &[FieldError], known: Option<Known>)
         messages.dedup();
         (field, messages)
     };
-    let page =
-        DeclarePage { typed, errors: FIELDS.map(of_field).into(), has_errors: !errors.is_empty(), known };
+    let page = DeclarePage { typed, errors: FIELDS.map(of_field).into(), has_errors: !errors.is_empty(), known };
     site.templates.page("declare.html", "/declare", &page)
 }
 

@@ -45,7 +45,9 @@ impl Artifacts for SqlCatalog {
         let column = digest_column(digest.algorithm());
         let holders = artifact::Entity::find()
             .filter(column.eq(digest.as_bytes().to_vec()))
-            .filter(artifact::Column::State.eq(State::Present.as_str()))
+            .filter(artifact::Column::State.is_in([State::Present.as_str(), State::Quarantined.as_str()]))
+            // By their names, present comes before quarantined.
+            .order_by_asc(artifact::Column::State)
             .order_by_asc(artifact::Column::Id);
         found(self.row(holders).await?)
     }

@@ -9,7 +9,7 @@ use distmirror_core::{
 };
 use jiff::Timestamp;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
     sea_query::{Expr, ExprTrait, Query},
 };
 use uuid::Uuid;
@@ -52,6 +52,10 @@ impl Ledger for SqlCatalog {
         }
         let items = self.rows(wanted).await?.into_iter().map(miss::Model::miss).collect::<Attempt<_>>()?;
         Ok(Page::cut(items, page.limit, |miss: &Miss| Cursor { key: micros(miss.last_seen), id: miss.id }))
+    }
+
+    async fn miss_count(&self) -> Result<u64> {
+        self.read(|| async { Ok(miss::Entity::find().count(&self.connection).await?) }).await
     }
 
     async fn miss(&self, id: Uuid) -> Result<Option<Miss>> {

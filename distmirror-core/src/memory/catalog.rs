@@ -223,11 +223,10 @@ impl Artifacts for MemoryCatalog {
 
     async fn holding(&self, digest: &Digest) -> Result<Option<Artifact>> {
         let tables = self.tables();
-        let holds = |artifact: &Artifact| {
-            artifact.state == State::Present
-                && artifact.content.as_ref().is_some_and(|content| content.digests.matches(digest))
-        };
-        Ok(tables.artifacts.values().map(|entry| &entry.artifact).find(|artifact| holds(artifact)).cloned())
+        let holds =
+            |artifact: &&Artifact| artifact.content.as_ref().is_some_and(|content| content.digests.matches(digest));
+        let holders = tables.artifacts.values().map(|entry| &entry.artifact).filter(holds);
+        Ok(holders.min_by_key(|artifact| artifact.state != State::Present).cloned())
     }
 
     async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Artifact>> {
@@ -360,6 +359,10 @@ impl Ledger for MemoryCatalog {
         let wanted = |miss: &&Miss| text.is_none_or(|text| rules::contains_text(miss.name.as_str(), text));
         let all = tables.misses.values().filter(wanted).cloned().collect();
         Ok(latest_first(all, page, |miss| Cursor { key: miss.last_seen.as_microsecond(), id: miss.id }))
+    }
+
+    async fn miss_count(&self) -> Result<u64> {
+        Ok(self.tables().misses.len() as u64)
     }
 
     async fn miss(&self, id: Uuid) -> Result<Option<Miss>> {

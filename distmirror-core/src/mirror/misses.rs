@@ -81,7 +81,7 @@ impl Mirror {
     }
 
     async fn is_catalog_full(&self) -> Result<bool> {
-        let recorded = self.catalog.totals().await?.misses;
+        let recorded = self.catalog.miss_count().await?;
         let is_full = recorded >= self.options.recorded_misses;
         let was_full = self.misses.catalog_is_full.swap(is_full, Ordering::Relaxed);
         if is_full && !was_full {

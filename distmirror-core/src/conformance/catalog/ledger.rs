@@ -99,6 +99,7 @@ async fn a_declared_name_has_no_miss(catalog: Arc<dyn Catalog>) {
         "promise 2: a name that is declared has no miss"
     );
     assert_eq!(catalog.totals().await.unwrap().misses, 2, "totals count the misses that are left");
+    assert_eq!(catalog.miss_count().await.unwrap(), 2, "and so does the count of misses alone");
 }
 
 async fn misses_are_latest_first_page_by_page(catalog: Arc<dyn Catalog>) {

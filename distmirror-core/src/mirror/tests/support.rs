@@ -216,6 +216,7 @@ switchable! { Fetches:
 switchable! { Ledger:
     fn record_misses(reports: &[MissReport]) -> ();
     fn misses(text: Option<&str>, page: &PageRequest) -> Page<Miss>;
+    fn miss_count() -> u64;
     fn miss(id: Uuid) -> Option<Miss>;
     fn ignore_misses(pattern: &str, reason: &str, who: &str, now: Timestamp) -> ();
     fn ignored_patterns() -> Vec<String>;

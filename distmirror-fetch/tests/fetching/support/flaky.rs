@@ -133,6 +133,10 @@ impl Ledger for Flaky {
         self.inner.misses(text, page).await
     }
 
+    async fn miss_count(&self) -> Result<u64> {
+        self.inner.miss_count().await
+    }
+
     async fn miss(&self, id: Uuid) -> Result<Option<Miss>> {
         self.inner.miss(id).await
     }
