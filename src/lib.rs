@@ -16,3 +16,4 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod server;
+mod telemetry;

@@ -11,7 +11,6 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use distmirror_admin::Admin;
@@ -22,7 +21,7 @@ use distmirror_backends::{
 use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror};
 use distmirror_fetch::{FetchOptions, FileFetcher, OnceReport, UpstreamClient, WorkerOptions, Workers};
 use distmirror_proxy::{CertificateAuthority, Proxy};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,7 +29,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::config::{Config, default_public_url};
+use crate::{
+    config::{Config, default_public_url},
+    telemetry,
+};
 
 /// Which roles a process has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +89,7 @@ impl Error {
 /// [`Error`] before anything is served.
 pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> Result<(), Error> {
     harden();
-    let metrics = install_metrics()?;
+    let metrics = telemetry::install().map_err(|error| Error::unavailable("metrics", &error))?;
     let proxy_listeners = bind("proxy.listen", if roles.proxy { &config.proxy.listen } else { &[] }).await?;
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
     let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
@@ -331,20 +333,6 @@ async fn stop_signal() -> Result<(), Error> {
     Ok(())
 }
 
-fn install_metrics() -> Result<PrometheusHandle, Error> {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).map_err(|error| Error::unavailable("metrics", &error))?;
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(METRICS_UPKEEP_EVERY).await;
-            upkeep.run_upkeep();
-        }
-    });
-    Ok(handle)
-}
-
 /// The process holds a key that can pose as any site: no core dumps, no peeking by other processes of the user. And it may
 /// use as many descriptors as the system allows.
 fn harden() {
@@ -354,5 +342,3 @@ fn harden() {
     let files = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
 }
-
-const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! The proxy: the faces in which clients reach stored artifacts.
 //!
-//! A request becomes a [face](face) (who is asked for, canonically), the face a resolution (what is known of it), and that
+//! A request becomes a [face] (who is asked for, canonically), the face a resolution (what is known of it), and that
 //! an answer: stored bytes, or a refusal that says what to do. This crate opens no outbound connection but those of the
 //! catalog and the blob store that it is handed; it has no HTTP client.
 //!
