@@ -3,7 +3,6 @@
 mod artifacts;
 mod misses;
 mod pages;
-mod preview;
 mod probes;
 mod safety;
 mod serving;
