@@ -1,4 +1,4 @@
-//! Blobs in a directory, by plain calls of the operating system on the pool for work that blocks.
+//! Blobs in a directory, by plain calls of the operating system; what may wait for a disk runs on the pool for such work.
 //!
 //! A mark in its root tells the store from an empty mount point: without the mark nothing is missing, everything is
 //! unavailable, and nothing is written. Any number of processes may share the directory.
@@ -54,6 +54,9 @@ impl BlobStore for LocalBlobStore {
     }
 
     async fn get(&self, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
+        if let Some(read) = self.folder.get_from_memory(blob, range.clone()) {
+            return read;
+        }
         let (folder, blob) = (Arc::clone(&self.folder), *blob);
         blocking(move || folder.get(&blob, range)).await
     }
