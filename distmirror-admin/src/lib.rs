@@ -35,7 +35,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// How clients reach the proxy, such as `127.0.0.1:3128`; for ready-made command lines.
     pub proxy_address: String,
-    /// The CA certificate (with its chain) in PEM, offered to people who set up a client.
+    /// The CA certificate (with its chain) in PEM, offered to people who set up a client; if it is
+    /// empty they are sent to the proxy for it.
     pub ca_pem: String,
     /// More host names under which the admin port may be asked, beside `localhost`, addresses and that of `public_url`.
     pub allowed_hosts: Vec<String>,

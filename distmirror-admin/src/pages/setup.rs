@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use poem::{Response, handler, http::header, web::Data};
+use poem::{
+    IntoResponse, Response, handler,
+    http::header,
+    web::{Data, Redirect},
+};
 use serde_json::json;
 
 use crate::site::Site;
@@ -14,9 +18,12 @@ pub(super) fn show(site: Data<&Arc<Site>>) -> Response {
     site.templates.page("setup.html", "/setup", &content)
 }
 
-/// The CA certificate as a file.
+/// The CA certificate as a file. A process that started before there was one sends people to the proxy, which has it.
 #[handler]
 pub(super) fn certificate(site: Data<&Arc<Site>>) -> Response {
+    if site.options.ca_pem.is_empty() {
+        return Redirect::temporary(format!("http://{}/ca.pem", site.options.proxy_address)).into_response();
+    }
     Response::builder()
         .content_type("application/x-pem-file")
         .header(header::CONTENT_DISPOSITION, "attachment; filename=\"distmirror-ca.pem\"")

@@ -243,3 +243,10 @@ async fn the_certificate_can_be_fetched() {
     assert_eq!(site.get("/ca.pem").await.body, pem);
     assert!(page(&site, "/setup").await.body.contains("BEGIN CERTIFICATE"));
 }
+
+#[tokio::test]
+async fn who_has_no_certificate_sends_people_to_the_proxy() {
+    let site = Site::start().await;
+    let answer = site.get("/ca.pem").await;
+    assert_eq!((answer.status, answer.header("location")), (307, "http://127.0.0.1:3128/ca.pem"));
+}
