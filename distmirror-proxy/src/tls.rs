@@ -69,3 +69,37 @@ impl fmt::Debug for OneLeaf {
 
 /// Shorter than a leaf lives, so that none is shown close to its end.
 const REMEMBER_FOR: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(capacity: u64) -> Leaves {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = CertificateAuthority::load_or_create(&folder.path().join("ca")).unwrap();
+        Leaves::new(authority, capacity)
+    }
+
+    #[test]
+    fn many_at_once_get_the_one_leaf_that_was_minted() {
+        let leaves = leaves(100);
+        let host = Host::parse("example.test").unwrap();
+        let configs: Vec<_> = std::thread::scope(|scope| {
+            let tasks: Vec<_> = (0..32).map(|_| scope.spawn(|| leaves.config(&host).unwrap())).collect();
+            tasks.into_iter().map(|task| task.join().unwrap()).collect()
+        });
+        assert!(configs.iter().all(|config| Arc::ptr_eq(config, &configs[0])));
+        let other = leaves.config(&Host::parse("other.test").unwrap()).unwrap();
+        assert!(!Arc::ptr_eq(&other, &configs[0]), "names share nothing");
+    }
+
+    #[test]
+    fn no_more_leaves_are_remembered_than_allowed() {
+        let leaves = leaves(10);
+        for number in 0..50 {
+            leaves.config(&Host::parse(&format!("host{number}.test")).unwrap()).unwrap();
+        }
+        leaves.known.run_pending_tasks();
+        assert!(leaves.known.entry_count() <= 10, "{}", leaves.known.entry_count());
+    }
+}

@@ -205,3 +205,21 @@ async fn what_is_withheld_says_why_and_links_to_its_page() {
     let unknown = testkit::curl(&[&format!("{}/sha256/{}", server.proxy_url(), "0".repeat(64))]).await;
     assert!(unknown.status == 404 && !unknown.text().contains("declare?uri"), "{unknown:?}");
 }
+
+#[tokio::test]
+async fn a_client_can_check_how_it_reaches_the_mirror_and_set_itself_up() {
+    let stage = Stage::set().await;
+    let proxy = stage.server.proxy_url();
+    let direct = testkit::curl(&[&format!("{proxy}/check")]).await.text();
+    assert!(direct.contains("through the proxy: no"), "{direct}");
+    let secure = format!("{}/check", proxy.replace("http://", "https://"));
+    let tunnelled = stage.server.curl(&[&secure]).await.text();
+    assert!(tunnelled.contains("through the proxy: yes\ntrusts the CA:     yes"), "{tunnelled}");
+    let tools = testkit::curl(&[&format!("{proxy}/setup/")]).await.text();
+    for tool in ["env", "curl", "wget", "debian", "java"] {
+        assert!(tools.contains(&format!("{proxy}/setup/{tool}")), "{tools}");
+        let text = testkit::curl(&[&format!("{proxy}/setup/{tool}")]).await.text();
+        assert!(text.contains(&proxy) && !text.contains('{'), "{text}");
+    }
+    assert_eq!(testkit::curl(&[&format!("{proxy}/setup/abacus")]).await.status, 404);
+}
