@@ -87,8 +87,8 @@ enum Place {
 
 impl Place {
     fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text)
-            .map_err(|error| format!("is not a URL: {error}; write `file:///ABSOLUTE/PATH` for a folder"))?;
+        let url =
+            Url::parse(text).map_err(|_| "is not a URL: write `file:///ABSOLUTE/PATH` for a folder".to_owned())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("holds credentials: write them as `blobs.options`".to_owned());
         }
