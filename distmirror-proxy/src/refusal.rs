@@ -3,7 +3,10 @@
 //! Trouble never looks like absence: each cause has a code, a status and a sentence of its own, for programs in
 //! `Proxy-Status` (RFC 9209) and for people in the body (text, or RFC 9457 problem details on wish).
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use distmirror_core::{Artifact, ArtifactId, ArtifactName, Error, State};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -215,9 +218,19 @@ impl From<Error> for Refusal {
             Error::BlobCorrupt { .. } => Code::BlobCorrupt,
             _ => Code::StorageUnavailable,
         };
-        tracing::error!(code = code.name(), error = %error.chain(), "cannot answer");
+        log(code, &error);
         Self::new(code, error.to_string())
     }
+}
+
+/// A backend that is away meets every request: one line a second says enough. What concerns one artifact is always said.
+fn log(code: Code, error: &Error) {
+    static LAST_SECOND: AtomicI64 = AtomicI64::new(0);
+    let now = Timestamp::now().as_second();
+    if error.is_unavailable() && LAST_SECOND.swap(now, Ordering::Relaxed) == now {
+        return;
+    }
+    tracing::error!(code = code.name(), error = %error.chain(), "cannot answer");
 }
 
 /// Whether the `Accept` field puts JSON before text (RFC 9110 section 12.5.1).
