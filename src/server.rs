@@ -162,7 +162,7 @@ pub async fn migrate(config: &Config) -> Result<(), Error> {
 pub fn load_authority(config: &Config) -> Result<CertificateAuthority, Error> {
     let folder = config.ca.certificate.parent().unwrap_or(Path::new("."));
     if config.ca.create {
-        create_data_folder(config)?;
+        create_data_folder(config);
     }
     let loaded = if config.ca.create {
         CertificateAuthority::load_or_create(folder)
@@ -182,14 +182,14 @@ pub fn check(config: &Config) -> Vec<Error> {
     problems
 }
 
-/// Others must not read who declared what, and never the CA's key.
-fn create_data_folder(config: &Config) -> Result<(), Error> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
-    made.map_err(|error| Error::Unavailable(format!("data_dir: cannot make `{}`: {error}", config.data_dir.display())))
+/// Makes the data folder such that others cannot read who declared what. A role that keeps nothing there does without it,
+/// on a read-only disk for instance; whoever needs it says what stands in the way.
+fn create_data_folder(config: &Config) {
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
 }
 
 async fn open(config: &Config) -> Result<Mirror, Error> {
-    create_data_folder(config)?;
+    create_data_folder(config);
     let catalog: Arc<dyn Catalog> = Arc::new(open_catalog(config, config.catalog.migrate).await?);
     let blobs = open_blobs(config).await?;
     Ok(Mirror::new(catalog, blobs, distmirror_core::Options::default()))

@@ -86,7 +86,7 @@ async fn readiness(shared: &Shared) -> Response<Body> {
     if problems.is_empty() {
         return text("ready\n".to_owned());
     }
-    // Without their causes: those name servers, and anybody may ask here. The log and the admin side have them.
+    // Without their causes: those name servers, and anybody may ask here. The admin side has them.
     let mut response = text(problems.iter().map(|problem| format!("{problem}\n")).collect());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response

@@ -126,3 +126,29 @@ async fn cron_fetches_what_is_due_and_tells_failure() {
     server.wait_for(&absent, "failed").await;
     server.stop();
 }
+
+#[tokio::test]
+async fn a_proxy_that_keeps_nothing_itself_needs_no_data_folder() {
+    let upstream = Upstream::start(&[]).await;
+    upstream.file("/kept", b"kept".to_vec());
+    let all = Server::start(Backends::embedded, &upstream).await;
+    let declared = all.declare(&upstream.url("/kept"), None).await;
+    all.wait_for(&declared, "present").await;
+    let (port, folder) = (testkit::free_port(), all.folder().display());
+    let settings = [
+        ("DATA_DIR", "/proc/none".to_owned()),
+        ("CATALOG__URL", format!("sqlite://{folder}/catalog.db")),
+        ("BLOBS__URL", format!("file://{folder}/blobs")),
+        ("CA__CERTIFICATE", format!("{folder}/data/ca/certificate.pem")),
+        ("CA__KEY", format!("{folder}/data/ca/key.pem")),
+        ("PROXY__LISTEN", format!("127.0.0.1:{port}")),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distmirror"));
+    command.arg("proxy").envs(settings.map(|(key, value)| (format!("DISTMIRROR__{key}"), value)));
+    let mut proxy = testkit::Process::spawn("distmirror", &mut command);
+    proxy.wait_for_port(port).await;
+    let address = format!("http://127.0.0.1:{port}");
+    assert_eq!(testkit::curl(&["--proxy", &address, "--noproxy", "", &upstream.url("/kept")]).await.body, b"kept");
+    assert_eq!(proxy.terminate().code(), Some(0));
+    all.stop();
+}
