@@ -7,26 +7,37 @@
 //! A component that is not installed is a panic that says so, never a skipped test: `cargo xtask install` installs
 //! all of them. The one thing that cannot be had is a real Google Cloud Storage; see [`fake_gcs`].
 //!
+//! Container images ([`image`]) are built in memory and pushed to a [`registry()`] on loopback; skopeo, podman
+//! ([`ImageClient`]) and [`containerd()`] pull them, each with storage of its own.
+//!
 //! Everything that waits is async and needs a Tokio runtime. [`Upstream`] runs on a thread of its own, so a test
 //! that blocks does not block it.
 
+mod authority;
 mod browser;
+mod containerd;
 mod curl;
+pub mod image;
+mod image_client;
 mod mariadb;
 mod object_server;
 mod place;
 mod postgres;
 mod process;
+mod registry;
 mod shared_key;
 mod upstream;
 
 pub use browser::Browser;
+pub use containerd::{Containerd, containerd};
 pub use curl::{CurlOutput, curl};
+pub use image_client::{ClientOutput, ImageClient};
 pub use mariadb::{MariaDb, mariadb};
 pub use object_server::{ObjectServer, azurite, fake_gcs, garage};
 pub use place::{free_port, tools_dir};
 pub use postgres::{Postgres, postgres};
 pub use process::{Process, run_to_end};
+pub use registry::{Registry, RegistryOptions, RegistryRequest, registry};
 pub use upstream::{Answer, Seen, Upstream};
 
 /// What a test panics with when a component is not there.

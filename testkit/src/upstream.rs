@@ -4,7 +4,6 @@
 //! that runtime is what "the upstream is gone" means: listeners and open connections end at once.
 
 mod answer;
-mod authority;
 mod file;
 mod serve;
 
@@ -23,7 +22,10 @@ use tokio_rustls::TlsAcceptor;
 
 pub use self::answer::Answer;
 use self::{file::StoredFile, serve::Site};
-use crate::place::{free_port, temporary_directory};
+use crate::{
+    authority::Identity,
+    place::{free_port, temporary_directory},
+};
 
 /// A request as [`Upstream`] saw it, with its whole body.
 pub type Seen = hyper::Request<Bytes>;
@@ -54,11 +56,11 @@ impl Upstream {
     /// When a host name cannot be put into a certificate.
     pub async fn start(host_names: &[&str]) -> Self {
         let directory = temporary_directory();
-        let identity = authority::identity(host_names);
+        let identity = Identity::new(host_names);
         std::fs::write(directory.path().join("ca.pem"), &identity.ca_pem).expect("a fresh directory can be written to");
         let upstream = Self {
             site: Arc::new(Site::default()),
-            server_config: Arc::new(identity.server_config),
+            server_config: Arc::new(identity.server_config()),
             http_port: free_port(),
             https_port: free_port(),
             running: Mutex::new(None),

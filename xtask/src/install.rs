@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 15] = [
+const DEBIAN: [(&str, &str); 21] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
@@ -30,6 +30,12 @@ const DEBIAN: [(&str, &str); 15] = [
     ("node", "nodejs"),
     ("npm", "npm"),
     ("update-ca-certificates", "ca-certificates"),
+    ("docker-registry", "docker-registry"),
+    ("htpasswd", "apache2-utils"),
+    ("skopeo", "skopeo"),
+    ("podman", "podman"),
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
 ];
 
 /// Debian's own Python, not one that a person keeps for other work.
