@@ -86,6 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         proxy_address: downloads_at.to_string(),
         ca_pem: authority.pem().to_owned(),
         allowed_hosts: Vec::new(),
+        tag_resolver: None,
     };
     let admin = Admin::new(Arc::clone(&mirror), options, Arc::new(String::new))?;
     let options = proxy::Options { admin_url: format!("http://{pages_at}"), ..Default::default() };

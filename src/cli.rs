@@ -112,6 +112,8 @@ pub enum ClientCommand {
 pub enum DeclareCommand {
     /// Declare files by their URIs
     File(DeclareFileArgs),
+    /// Declare container images by their digests
+    Image(DeclareImageArgs),
 }
 
 /// How a server is reached, and how its answers are printed.
@@ -128,21 +130,12 @@ pub struct ClientArgs {
     pub json: bool,
 }
 
-/// `declare file`
+/// What every declaration says.
 #[derive(Debug, Args)]
-pub struct DeclareFileArgs {
-    /// The http or https URIs of the files
-    #[arg(value_name = "URI", required = true)]
-    pub uris: Vec<String>,
+pub struct DeclareArgs {
     /// Why they are needed
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
-    /// The SHA-256 that the file must have, in hexadecimal; for one URI only
-    #[arg(long, value_name = "HEX", conflicts_with = "integrity")]
-    pub sha256: Option<String>,
-    /// The checksum that the file must have, as Subresource Integrity metadata; for one URI only
-    #[arg(long, value_name = "SRI")]
-    pub integrity: Option<String>,
     /// The project that needs them
     #[arg(long)]
     pub project: Option<String>,
@@ -160,9 +153,49 @@ pub struct DeclareFileArgs {
     pub client: ClientArgs,
 }
 
+/// `declare file`
+#[derive(Debug, Args)]
+pub struct DeclareFileArgs {
+    /// The http or https URIs of the files
+    #[arg(value_name = "URI", required = true)]
+    pub uris: Vec<String>,
+    /// The SHA-256 that the file must have, in hexadecimal; for one URI only
+    #[arg(long, value_name = "HEX", conflicts_with = "integrity")]
+    pub sha256: Option<String>,
+    /// The checksum that the file must have, as Subresource Integrity metadata; for one URI only
+    #[arg(long, value_name = "SRI")]
+    pub integrity: Option<String>,
+    /// Reason, project and so on.
+    #[command(flatten)]
+    pub common: DeclareArgs,
+}
+
+/// `declare image`
+#[derive(Debug, Args)]
+pub struct DeclareImageArgs {
+    /// The images, as REGISTRY/REPOSITORY@sha256:HEX; with `http://` before it the registry is reached without TLS
+    #[arg(value_name = "REFERENCE", required = true)]
+    pub references: Vec<String>,
+    /// A platform that is wanted, as linux/arm64; may be given several times [default: linux/amd64, or all if there is none]
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", conflicts_with = "all_platforms")]
+    pub platforms: Vec<String>,
+    /// All platforms that there are
+    #[arg(long)]
+    pub all_platforms: bool,
+    /// Where a reference has a tag and no digest, ask the registry what it names now, and declare that
+    #[arg(long)]
+    pub resolve: bool,
+    /// Reason, project and so on.
+    #[command(flatten)]
+    pub common: DeclareArgs,
+}
+
 /// `list`
 #[derive(Debug, Args)]
 pub struct ListArgs {
+    /// Only of this kind
+    #[arg(long, value_parser = ["file", "image"])]
+    pub kind: Option<String>,
     /// Only in this state
     #[arg(long, value_parser = ["pending", "fetching", "present", "failed", "quarantined"])]
     pub state: Option<String>,
@@ -172,7 +205,7 @@ pub struct ListArgs {
     /// Only for this project
     #[arg(long)]
     pub project: Option<String>,
-    /// Only with this text in the URI
+    /// Only with this text in the name
     #[arg(long, visible_alias = "q", value_name = "TEXT")]
     pub search: Option<String>,
     /// At most so many; all if left out
@@ -186,8 +219,8 @@ pub struct ListArgs {
 /// `show`
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// The artifact's id, or its URI
-    #[arg(value_name = "ID-OR-URI")]
+    /// The artifact's id, its URI or its reference
+    #[arg(value_name = "ID-OR-NAME")]
     pub artifact: String,
     /// The server.
     #[command(flatten)]
@@ -197,7 +230,7 @@ pub struct ShowArgs {
 /// `misses`
 #[derive(Debug, Args)]
 pub struct MissesArgs {
-    /// Only with this text in the URI
+    /// Only with this text in the name
     #[arg(long, visible_alias = "q", value_name = "TEXT")]
     pub search: Option<String>,
     /// At most so many; all if left out
@@ -211,8 +244,8 @@ pub struct MissesArgs {
 /// `retry`
 #[derive(Debug, Args)]
 pub struct RetryArgs {
-    /// The artifact's id, or its URI
-    #[arg(value_name = "ID-OR-URI")]
+    /// The artifact's id, its URI or its reference
+    #[arg(value_name = "ID-OR-NAME")]
     pub artifact: String,
     /// The server.
     #[command(flatten)]
@@ -222,8 +255,8 @@ pub struct RetryArgs {
 /// `quarantine` and `release`
 #[derive(Debug, Args)]
 pub struct DecisionArgs {
-    /// The artifact's id, or its URI
-    #[arg(value_name = "ID-OR-URI")]
+    /// The artifact's id, its URI or its reference
+    #[arg(value_name = "ID-OR-NAME")]
     pub artifact: String,
     /// Why
     #[arg(long, value_name = "TEXT")]
@@ -347,7 +380,10 @@ mod tests {
             "distmirror declare file http://h/x http://h/y --reason r --project p --license MIT --ticket T-1 --wait --json",
             "distmirror declare file http://h/x --reason r --sha256 00",
             "distmirror declare file http://h/x --reason r --integrity sha256-x --server http://s --token t",
+            "distmirror declare image h/x@sha256:00 i/y@sha256:00 --reason r --platform linux/amd64 --platform linux/arm/v7 --wait",
+            "distmirror declare image h/x:1 --reason r --all-platforms --resolve --project p",
             "distmirror list",
+            "distmirror list --kind image",
             "distmirror list --state present --host h --project p --search x --limit 5 --json --server http://s",
             "distmirror list --q x",
             "distmirror show 0192d7c4-7a51-7000-8000-000000000000",
@@ -368,7 +404,12 @@ mod tests {
         check_refused("distmirror serve --port 1", ErrorKind::UnknownArgument);
         check_refused("distmirror declare file http://x.test/", ErrorKind::MissingRequiredArgument);
         check_refused("distmirror declare file --reason r", ErrorKind::MissingRequiredArgument);
-        check_refused("distmirror declare image x --reason r", ErrorKind::InvalidSubcommand);
+        check_refused("distmirror declare gem x --reason r", ErrorKind::InvalidSubcommand);
+        check_refused("distmirror declare image --reason r", ErrorKind::MissingRequiredArgument);
+        check_refused(
+            "distmirror declare image a --reason r --platform x --all-platforms",
+            ErrorKind::ArgumentConflict,
+        );
         check_refused("distmirror declare file a --reason r --sha256 0 --integrity x", ErrorKind::ArgumentConflict);
         check_refused("distmirror quarantine x", ErrorKind::MissingRequiredArgument);
         check_refused("distmirror list --state lost", ErrorKind::InvalidValue);

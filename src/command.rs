@@ -67,6 +67,7 @@ pub fn complain(line: impl fmt::Display) {
 async fn perform(command: ClientCommand, out: &mut dyn Write) -> Result<Exit> {
     match command {
         ClientCommand::Declare { kind: DeclareCommand::File(args) } => declare::files(&args, out).await,
+        ClientCommand::Declare { kind: DeclareCommand::Image(args) } => declare::images(&args, out).await,
         ClientCommand::List(args) => list::artifacts(&args, out).await,
         ClientCommand::Show(args) => show::artifact(&args, out).await,
         ClientCommand::Misses(args) => list::misses(&args, out).await,

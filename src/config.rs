@@ -139,6 +139,32 @@ pub struct FetchConfig {
     pub allow_addresses: Vec<String>,
     /// PEM files with certificates to trust besides those of the system.
     pub trusted_roots: Vec<PathBuf>,
+    /// Whether what refers to an image (signatures, lists of materials, attestations) comes along with it.
+    pub referrers: bool,
+    /// Who may sign in where.
+    pub credentials: Vec<CredentialsConfig>,
+}
+
+/// `[[fetch.credentials]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsConfig {
+    /// The registry as people write it; with `http://` before it they may go there unencrypted.
+    pub host: String,
+    /// Who signs in; without a name the secret is a bearer token.
+    pub username: Option<String>,
+    /// The password or the token.
+    pub secret: SecretSource,
+    /// Hosts besides that one to which the password may go for a token.
+    pub token_hosts: Vec<String>,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In the configuration itself.
+    Here(Secret),
+    /// In a file, of which line ends at the end do not count.
+    File(PathBuf),
 }
 
 /// `[log]`
@@ -237,6 +263,8 @@ impl Default for FetchConfig {
             retries: 5,
             allow_addresses: Vec::new(),
             trusted_roots: Vec::new(),
+            referrers: true,
+            credentials: Vec::new(),
         }
     }
 }

@@ -19,7 +19,10 @@ use distmirror_backends::{
     catalog::{CatalogOptions, SqlCatalog},
 };
 use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror};
-use distmirror_fetch::{FetchOptions, FileFetcher, OnceReport, UpstreamClient, WorkerOptions, Workers};
+use distmirror_fetch::{
+    Credentials, FetchOptions, FileFetcher, ImageFetcher, ImageOptions, OnceReport, UpstreamClient, WorkerOptions,
+    Workers,
+};
 use distmirror_proxy::{CertificateAuthority, Proxy};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
@@ -30,7 +33,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, default_public_url},
+    config::{Config, CredentialsConfig, SecretSource, default_public_url},
     telemetry,
 };
 
@@ -178,7 +181,7 @@ pub fn check(config: &Config) -> Vec<Error> {
     if !config.ca.create || config.ca.certificate.exists() {
         problems.extend(load_authority(config).err());
     }
-    problems.extend(build_client(config).err());
+    problems.extend(build_image_fetcher(config).err());
     problems
 }
 
@@ -229,18 +232,45 @@ fn read_roots(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     files.iter().map(read).collect()
 }
 
+/// Fetches images, and asks registries what a tag names.
+fn build_image_fetcher(config: &Config) -> Result<ImageFetcher, Error> {
+    let credentials = config.fetch.credentials.iter().map(read_credentials).collect::<Result<_, _>>()?;
+    let options = ImageOptions { credentials, referrers: config.fetch.referrers };
+    Ok(ImageFetcher::new(build_client(config)?, options))
+}
+
+fn read_credentials(config: &CredentialsConfig) -> Result<Credentials, Error> {
+    let problem = |problem: String| Error::Configuration {
+        key: "fetch.credentials",
+        problem: format!("of `{}`: {problem}", config.host.escape_debug()),
+    };
+    let secret = match &config.secret {
+        SecretSource::Here(secret) => secret.expose().to_owned(),
+        SecretSource::File(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|error| problem(format!("cannot read `{}`: {error}", file.display())))?;
+            text.trim_end_matches(['\r', '\n']).to_owned()
+        }
+    };
+    let CredentialsConfig { host, username, token_hosts, .. } = config.clone();
+    let credentials = Credentials { host, username, secret, token_hosts };
+    credentials.check().map_err(problem)?;
+    Ok(credentials)
+}
+
 fn build_workers(config: &Config, mirror: &Arc<Mirror>) -> Result<Workers, Error> {
     let spool = config.data_dir.join("spool");
     let intake = Intake::open(spool, Arc::clone(mirror.blobs()), config.fetch.max_file_bytes);
     let intake = intake.map_err(|error| Error::unavailable("data_dir", &error))?;
     let files: Arc<dyn Fetcher> = Arc::new(FileFetcher::new(build_client(config)?));
+    let images: Arc<dyn Fetcher> = Arc::new(build_image_fetcher(config)?);
     let options = WorkerOptions {
         workers: config.fetch.workers as usize,
         per_host: config.fetch.per_host as usize,
         retries: config.fetch.retries,
         ..WorkerOptions::default()
     };
-    Ok(Workers::new(Arc::clone(mirror), intake, vec![files], options))
+    Ok(Workers::new(Arc::clone(mirror), intake, vec![files, images], options))
 }
 
 fn build_admin(
@@ -256,6 +286,7 @@ fn build_admin(
         proxy_address: proxy_address(config),
         ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
         allowed_hosts: config.admin.allowed_hosts.clone(),
+        tag_resolver: Some(Arc::new(build_image_fetcher(config)?)),
     };
     let metrics = metrics.clone();
     let admin = Admin::new(Arc::clone(mirror), options, Arc::new(move || metrics.render()));

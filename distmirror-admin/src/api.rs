@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod audit;
+mod images;
 mod misses;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 pub(crate) use crate::api::misses::parse_ids;
 use crate::{
-    api::{artifacts::ArtifactsApi, audit::AuditApi, misses::MissesApi},
+    api::{artifacts::ArtifactsApi, audit::AuditApi, images::ImagesApi, misses::MissesApi},
     site::Site,
 };
 
@@ -25,17 +26,24 @@ pub(crate) const PREFIX: &str = "/api/v1";
 enum Tag {
     /// What was declared, and what became of it.
     Artifacts,
+    /// What registries hold.
+    Images,
     /// What was asked for and nobody declared.
     Misses,
     /// What was done, and by whom.
     Audit,
 }
 
-type Api = (ArtifactsApi, MissesApi, AuditApi);
+type Api = (ArtifactsApi, ImagesApi, MissesApi, AuditApi);
 
 /// The API over this site.
 pub(crate) fn service(site: &Arc<Site>) -> OpenApiService<Api, ()> {
-    let api = (ArtifactsApi(Arc::clone(site)), MissesApi(Arc::clone(site)), AuditApi(Arc::clone(site)));
+    let api = (
+        ArtifactsApi(Arc::clone(site)),
+        ImagesApi(Arc::clone(site)),
+        MissesApi(Arc::clone(site)),
+        AuditApi(Arc::clone(site)),
+    );
     OpenApiService::new(api, "distmirror", env!("CARGO_PKG_VERSION"))
         .description(
             "Declare artifacts, see what became of them, and decide about what was asked for in vain. Errors are problem \

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use distmirror_core as core;
-use distmirror_core::{Artifacts, Result, digest::hex};
+use distmirror_core::{ArtifactName, Artifacts, Result, Role, digest::hex};
 use poem_openapi::{
     Enum, NewType, Object,
     types::{ParseFromJSON, ToJSON, Type},
@@ -55,10 +55,39 @@ pub(crate) enum Trust {
 pub(crate) struct Artifact {
     /// Identifies it for ever.
     pub(crate) id: Uuid,
-    /// `file`.
-    kind: String,
-    /// Its canonical URI.
-    uri: String,
+    /// `file` or `image`.
+    pub(crate) kind: String,
+    /// The canonical URI of a file.
+    #[oai(nullable)]
+    pub(crate) uri: Option<String>,
+    /// The canonical reference of an image, with its digest.
+    #[oai(nullable)]
+    pub(crate) reference: Option<String>,
+    /// Where an image is, such as `docker.io`.
+    #[oai(nullable)]
+    registry: Option<String>,
+    /// Its path in the registry, such as `library/debian`.
+    #[oai(nullable)]
+    repository: Option<String>,
+    /// The digest that names an image.
+    #[oai(nullable)]
+    digest: Option<String>,
+    /// The media type of its manifest or index.
+    #[oai(nullable)]
+    media_type: Option<String>,
+    /// The platforms of an image that were declared, in words; `usual` is `linux/amd64` where the image has it, and `all`
+    /// everything.
+    #[oai(nullable)]
+    platforms_wanted: Option<String>,
+    /// Whether all of these are here. An image that is present stays so while more of it is fetched.
+    #[oai(nullable)]
+    pub(crate) whole: Option<bool>,
+    /// The platforms of an image, as far as they are known.
+    #[oai(nullable)]
+    platforms: Option<Vec<Platform>>,
+    /// What an image consists of, once it is present.
+    #[oai(nullable)]
+    blobs: Option<Vec<Blob>>,
     pub(crate) state: State,
     trust: Trust,
     /// The checksums that were declared for it, as `sha256:HEX`.
@@ -75,9 +104,12 @@ pub(crate) struct Artifact {
     sha1: Option<String>,
     #[oai(nullable)]
     md5: Option<String>,
-    /// Size in bytes.
+    /// Size in bytes; of an image, that of its manifest or index, which has the digests above.
     #[oai(nullable)]
     size: Option<u64>,
+    /// Size in bytes of all that an image consists of.
+    #[oai(nullable)]
+    total_size: Option<u64>,
     /// As upstream sent it.
     #[oai(nullable)]
     content_type: Option<String>,
@@ -107,6 +139,35 @@ pub(crate) struct Artifact {
     fetched_at: Option<Moment>,
 }
 
+/// A platform of an image.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Platform {
+    /// `OS/ARCHITECTURE[/VARIANT]`.
+    pub(crate) platform: String,
+    /// The digest of its manifest.
+    digest: String,
+    /// Whether it is here. If not, declaring the image with it brings it.
+    pub(crate) present: bool,
+}
+
+/// A manifest, config or layer of an image.
+#[derive(Debug, Clone, Serialize, Object)]
+pub(crate) struct Blob {
+    digest: String,
+    /// `index`, `manifest`, `config` or `layer`.
+    role: String,
+    /// Size in bytes.
+    size: u64,
+    #[oai(nullable)]
+    media_type: Option<String>,
+    /// What a manifest runs on.
+    #[oai(nullable)]
+    platform: Option<String>,
+    /// The manifest that a manifest refers to, as a signature does.
+    #[oai(nullable)]
+    subject: Option<String>,
+}
+
 /// Who wants an artifact, and why.
 #[derive(Debug, Clone, Serialize, Object)]
 pub(crate) struct Declaration {
@@ -119,6 +180,9 @@ pub(crate) struct Declaration {
     license: Option<String>,
     #[oai(nullable)]
     ticket: Option<String>,
+    /// The tag by which the person knew an image; a note, since a tag names whatever it names today.
+    #[oai(nullable)]
+    tag: Option<String>,
     at: Moment,
 }
 
@@ -147,8 +211,12 @@ pub(crate) struct Source {
 #[derive(Debug, Clone, Serialize, Object)]
 pub(crate) struct Miss {
     pub(crate) id: Uuid,
-    /// The canonical URI that was asked for.
-    pub(crate) uri: String,
+    /// The canonical URI that was asked for, of a file.
+    #[oai(nullable)]
+    pub(crate) uri: Option<String>,
+    /// The reference that was asked for, of an image.
+    #[oai(nullable)]
+    pub(crate) reference: Option<String>,
     /// How often.
     count: u64,
     first_seen: Moment,
@@ -201,39 +269,59 @@ impl<T: Type + ParseFromJSON + ToJSON> List<T> {
     }
 }
 
-/// An artifact with its declarations.
+/// An artifact with its declarations, and an image with what it consists of.
 ///
 /// # Errors
 /// The catalog's trouble.
 pub(crate) async fn artifact(catalog: &dyn Artifacts, artifact: core::Artifact) -> Result<Artifact> {
-    let declarations = catalog.declarations(&[artifact.id]).await?.remove(&artifact.id);
-    Ok(Artifact::new(artifact, declarations.unwrap_or_default()))
+    let mut page = artifacts(catalog, core::Page { items: vec![artifact.clone()], next: None }).await?;
+    Ok(page.items.pop().unwrap_or_else(|| Artifact::new(artifact, Vec::new(), &[])))
 }
 
-/// A page of artifacts with their declarations, which are asked for all at once.
+/// A page of artifacts with their declarations and what images consist of, which is asked for all at once.
 ///
 /// # Errors
 /// The catalog's trouble.
 pub(crate) async fn artifacts(catalog: &dyn Artifacts, page: core::Page<core::Artifact>) -> Result<List<Artifact>> {
     let ids: Vec<_> = page.items.iter().map(|artifact| artifact.id).collect();
     let declarations = if ids.is_empty() { HashMap::new() } else { catalog.declarations(&ids).await? };
+    let images = page.items.iter().filter(|artifact| artifact.selection.is_some());
+    let images: Vec<_> = images.map(|artifact| artifact.id).collect();
+    let blobs = if images.is_empty() { HashMap::new() } else { catalog.blobs(&images).await? };
     let items = page.items.into_iter().map(|artifact| {
         // Not taken out of the map: one artifact may stand in a list twice.
         let declarations = declarations.get(&artifact.id).cloned().unwrap_or_default();
-        Artifact::new(artifact, declarations)
+        let blobs = blobs.get(&artifact.id).map_or(&[][..], Vec::as_slice);
+        Artifact::new(artifact, declarations, blobs)
     });
     Ok(List { items: items.collect(), next: page.next.map(|next| next.to_string()) })
 }
 
 impl Artifact {
-    fn new(artifact: core::Artifact, declarations: Vec<core::Declaration>) -> Self {
+    fn new(artifact: core::Artifact, declarations: Vec<core::Declaration>, blobs: &[core::StoredBlob]) -> Self {
         let trust = artifact.trust().into();
         let content = artifact.content.as_ref();
         let digests = content.map(|content| &content.digests);
+        let image = match &artifact.name {
+            ArtifactName::Image(name) => Some(name),
+            _ => None,
+        };
+        let here = || blobs.iter().filter(|blob| blob.role != Role::Unfetched);
+        let is_here = image.is_some() && content.is_some();
         Self {
             id: artifact.id.0,
             kind: artifact.name.kind().to_string(),
-            uri: artifact.name.to_string(),
+            uri: image.is_none().then(|| artifact.name.to_string()),
+            reference: image.map(ToString::to_string),
+            registry: image.map(|image| image.repository().registry().to_string()),
+            repository: image.map(|image| image.repository().path().to_owned()),
+            digest: image.map(|image| image.digest().to_string()),
+            media_type: content.filter(|_| image.is_some()).and_then(|content| content.content_type.clone()),
+            platforms_wanted: artifact.selection.as_ref().map(|selection| selection.wanted.to_string()),
+            whole: artifact.selection.as_ref().map(|selection| selection.is_complete()),
+            platforms: is_here.then(|| platforms(blobs)),
+            blobs: is_here.then(|| here().map(Blob::from).collect()),
+            total_size: is_here.then(|| here().map(|blob| blob.size).sum()),
             state: artifact.state.into(),
             trust,
             expected: artifact.expected.iter().map(ToString::to_string).collect(),
@@ -257,10 +345,37 @@ impl Artifact {
     }
 }
 
+/// Every platform once, those that are here first.
+fn platforms(blobs: &[core::StoredBlob]) -> Vec<Platform> {
+    let named = blobs.iter().filter_map(|blob| Some((blob.platform.as_ref()?, blob)));
+    let mut all: Vec<_> = named
+        .map(|(platform, blob)| Platform {
+            platform: platform.to_string(),
+            digest: blob.digest.to_string(),
+            present: blob.role != Role::Unfetched,
+        })
+        .collect();
+    all.sort_by_key(|platform| !platform.present);
+    all
+}
+
+impl From<&core::StoredBlob> for Blob {
+    fn from(blob: &core::StoredBlob) -> Self {
+        Self {
+            digest: blob.digest.to_string(),
+            role: blob.role.to_string(),
+            size: blob.size,
+            media_type: blob.media_type.clone(),
+            platform: blob.platform.as_ref().map(ToString::to_string),
+            subject: blob.subject.map(|subject| subject.to_string()),
+        }
+    }
+}
+
 impl From<core::Declaration> for Declaration {
     fn from(declaration: core::Declaration) -> Self {
-        let core::Declaration { who, reason, project, license, ticket, at, .. } = declaration;
-        Self { who, reason, project, license, ticket, at: at.into() }
+        let core::Declaration { who, reason, project, license, ticket, tag, at, .. } = declaration;
+        Self { who, reason, project, license, ticket, tag, at: at.into() }
     }
 }
 
@@ -282,7 +397,8 @@ impl From<core::Miss> for Miss {
         let why_not = miss.why_not();
         Self {
             id: miss.id,
-            uri: miss.name.to_string(),
+            uri: matches!(miss.name, ArtifactName::File(_)).then(|| miss.name.to_string()),
+            reference: matches!(miss.name, ArtifactName::Image(_)).then(|| miss.name.to_string()),
             count: miss.count,
             first_seen: miss.first_seen.into(),
             last_seen: miss.last_seen.into(),

@@ -1,6 +1,6 @@
 //! The front end for the people who declare artifacts: the REST API, the pages, the probes.
 //!
-//! It only calls [`Mirror`]: it opens no connection, reads no file and no environment. Everything that a page or the API
+//! It only calls [`Mirror`], and asks registries through whatever [`TagResolver`] it is handed: it opens no connection, reads no file and no environment. Everything that a page or the API
 //! needs is compiled in, so nothing is ever loaded from outside.
 //!
 //! Start reading at `app` (which address leads where), then `guard` (what is refused before anything else), then
@@ -23,7 +23,7 @@ mod site;
 
 use std::{fmt, future::Future, sync::Arc};
 
-use distmirror_core::Mirror;
+use distmirror_core::{Mirror, TagResolver};
 use tokio::net::TcpListener;
 
 use crate::site::Site;
@@ -40,6 +40,8 @@ pub struct Options {
     pub ca_pem: String,
     /// More host names under which the admin port may be asked, beside `localhost`, addresses and that of `public_url`.
     pub allowed_hosts: Vec<String>,
+    /// Asks registries what a tag names; without one, nobody can be asked.
+    pub tag_resolver: Option<Arc<dyn TagResolver>>,
 }
 
 /// Why the admin front end could not be set up, or stopped.

@@ -11,6 +11,7 @@ pub(crate) struct ArtifactQuery {
     pub(crate) kind: Option<String>,
     pub(crate) state: Option<String>,
     pub(crate) host: Option<String>,
+    pub(crate) repository: Option<String>,
     pub(crate) project: Option<String>,
     pub(crate) q: Option<String>,
     pub(crate) cursor: Option<String>,
@@ -27,6 +28,7 @@ impl ArtifactQuery {
             kind: parse_field("kind", self.kind.as_deref(), &mut errors),
             state: parse_field("state", self.state.as_deref(), &mut errors),
             host: given(self.host).map(|host| host.to_lowercase()),
+            repository: given(self.repository),
             project: given(self.project),
             text: given(self.q),
         };

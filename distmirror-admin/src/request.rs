@@ -1,6 +1,6 @@
 //! Reading request bodies: bounded in size and time, and JSON loosely, so that every bad field is named in one answer.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use distmirror_core as core;
 use futures::StreamExt;
@@ -9,7 +9,7 @@ use poem_openapi::{
     impl_apirequest_for_payload,
     payload::{ParsePayload, Payload},
     registry::{MetaSchema, MetaSchemaRef, Registry},
-    types::{ParseFromJSON, Type},
+    types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
 };
 use serde_json::{Map, Value};
 
@@ -139,15 +139,56 @@ fn sort_out(fields: Map<String, Value>, schema: &MetaSchema) -> (Map<String, Val
 /// What a property would have to be, if this value is not that. `null` stands for a field that is left out.
 fn mismatch(value: &Value, property: &MetaSchemaRef) -> Option<&'static str> {
     let MetaSchemaRef::Inline(schema) = property else { return Some("another type") };
+    let is_list = || value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
     let (fits, wanted) = match schema.ty {
         "string" => (value.is_string(), "a string"),
-        "array" => {
-            let strings = |items: &Vec<Value>| items.iter().all(Value::is_string);
-            (value.as_array().is_some_and(strings), "a list of strings")
-        }
+        "array" => (is_list(), "a list of strings"),
+        _ if !schema.one_of.is_empty() => (value.is_string() || is_list(), "a string or a list of strings"),
         _ => (false, "another type"),
     };
     (!fits && !value.is_null()).then_some(wanted)
+}
+
+/// One word, or a list of words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+impl Type for Words {
+    const IS_REQUIRED: bool = true;
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        "words".into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        let one_of = vec![String::schema_ref(), Vec::<String>::schema_ref()];
+        MetaSchemaRef::Inline(Box::new(MetaSchema { one_of, ..MetaSchema::ANY }))
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::once(self))
+    }
+}
+
+impl ToJSON for Words {
+    fn to_json(&self) -> Option<Value> {
+        self.0.to_json()
+    }
+}
+
+impl ParseFromJSON for Words {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        match value.unwrap_or_default() {
+            Value::String(word) => Ok(Self(vec![word])),
+            list => Vec::<String>::parse_from_json(Some(list)).map(Self).map_err(ParseError::propagate),
+        }
+    }
 }
 
 fn schema_of<T: Type>() -> MetaSchema {

@@ -9,6 +9,7 @@ mod artifacts;
 mod attempt;
 mod connect;
 mod fetches;
+mod images;
 mod ledger;
 mod location;
 mod rows;

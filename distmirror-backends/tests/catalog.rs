@@ -175,6 +175,7 @@ fn wanted(uri: &str) -> NewDeclaration {
     NewDeclaration {
         name: uri.parse::<Uri>().unwrap().into(),
         expected: Checksums::none(),
+        image: None,
         who: "alice".to_owned(),
         reason: "r".to_owned(),
         project: None,

@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{ArtifactName, Checksums, Digests, Sha256};
+use crate::{
+    ArtifactName, Checksums, Digest, Digests, NameKey, Platform, PlatformChoice, Repository, Scheme, Sha256,
+    image::ImageName,
+};
 
 /// Identifies an artifact for ever. Version 7 of RFC 9562, so that ids sort by the time of the first declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -45,6 +48,8 @@ impl FromStr for ArtifactId {
 pub enum Kind {
     /// A file, named by its URI.
     File,
+    /// A container image, named by registry, repository and digest.
+    Image,
 }
 
 impl Kind {
@@ -52,6 +57,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
+            Self::Image => "image",
         }
     }
 }
@@ -68,7 +74,8 @@ impl FromStr for Kind {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "file" => Ok(Self::File),
-            other => Err(format!("`{}` is not a kind: use `file`", other.escape_debug())),
+            "image" => Ok(Self::Image),
+            other => Err(format!("`{}` is not a kind: use `file` or `image`", other.escape_debug())),
         }
     }
 }
@@ -81,6 +88,8 @@ impl FromStr for Kind {
 ///               v  |
 ///             failed
 /// ```
+///
+/// A present image of which another platform is wanted stays present while that is fetched, and if that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
     /// Declared; no worker has taken it yet.
@@ -164,7 +173,7 @@ pub struct Artifact {
     pub attempts: u32,
     /// Why the last attempt failed, with both sides of a contradiction.
     pub last_error: Option<String>,
-    /// When a worker will take it up (again) by itself; `None` when only a person can make it.
+    /// When a worker will take it up (again) by itself; `None` when only a person can make it, or one is at it.
     pub next_attempt_at: Option<Timestamp>,
     /// How far the running fetch is.
     pub progress: Option<Progress>,
@@ -174,12 +183,37 @@ pub struct Artifact {
     pub declared_at: Timestamp,
     /// When it became present.
     pub fetched_at: Option<Timestamp>,
+    /// What is wanted and here of an image; `None` for other kinds.
+    pub selection: Option<Selection>,
 }
 
 impl Artifact {
     /// Why the bytes are believed to be the right ones.
     pub fn trust(&self) -> Trust {
         if self.expected.is_empty() { Trust::FirstUse } else { Trust::Verified }
+    }
+
+    /// Whether it is in service and more of it is wanted than is here.
+    pub fn lacks_something(&self) -> bool {
+        self.state == State::Present && self.selection.as_ref().is_some_and(|selection| !selection.is_complete())
+    }
+}
+
+/// Which platforms of an image are wanted and which are here, and how upstream is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// All that was ever declared.
+    pub wanted: PlatformChoice,
+    /// What was wanted when it was last fetched.
+    pub held: Option<PlatformChoice>,
+    /// How the registry is reached.
+    pub scheme: Scheme,
+}
+
+impl Selection {
+    /// Whether all that is wanted is here.
+    pub fn is_complete(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.covers(&self.wanted))
     }
 }
 
@@ -229,17 +263,101 @@ pub struct Source {
     pub peer_certificate_sha256: Option<String>,
 }
 
-/// A blob that belongs to an artifact. A file has one; an image has its manifests, config and layers.
+/// A blob that belongs to an artifact. A file has one; an image has its manifests, configs and layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredBlob {
     /// The blob.
     pub blob: Sha256,
-    /// What it is to the artifact: `content`, and for images `manifest`, `config`, `layer`.
-    pub role: String,
+    /// What it is to the artifact.
+    pub role: Role,
+    /// The digest by which it is known upstream; mostly the one that names the blob, too.
+    pub digest: Digest,
     /// Size in bytes.
     pub size: u64,
     /// Its media type.
     pub media_type: Option<String>,
+    /// What it runs on, if it is the manifest of an image.
+    pub platform: Option<Platform>,
+    /// The manifest that it refers to, if it is a manifest that does.
+    pub subject: Option<Digest>,
+}
+
+impl StoredBlob {
+    /// The only blob of a file.
+    pub fn of_file(content: &Content) -> Self {
+        Self {
+            blob: content.blob(),
+            role: Role::Content,
+            digest: content.blob().into(),
+            size: content.size,
+            media_type: content.content_type.clone(),
+            platform: None,
+            subject: None,
+        }
+    }
+
+    /// The key under which it is found as a part of an image in this repository, unless it is none.
+    pub fn part_key(&self, repository: &Repository) -> Option<NameKey> {
+        let name = || ImageName::new(repository.clone(), self.digest);
+        match self.role {
+            Role::Content => None,
+            Role::Index | Role::Manifest | Role::Unfetched => Some(name().manifest_key()),
+            Role::Config | Role::Layer => Some(name().blob_key()),
+        }
+    }
+
+    /// The key under which it is found by what it refers to.
+    pub fn subject_key(&self, repository: &Repository) -> Option<NameKey> {
+        self.subject.map(|subject| ImageName::new(repository.clone(), subject).subject_key())
+    }
+}
+
+/// What a blob is to its artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The content of a file.
+    Content,
+    /// An index: manifests to choose from by platform.
+    Index,
+    /// The manifest of an image, or of something that refers to one.
+    Manifest,
+    /// The configuration of an image.
+    Config,
+    /// A layer of an image.
+    Layer,
+    /// A manifest that an index lists and that nobody wanted: it is on record, and not here.
+    Unfetched,
+}
+
+impl Role {
+    const ALL: [Self; 6] = [Self::Content, Self::Index, Self::Manifest, Self::Config, Self::Layer, Self::Unfetched];
+
+    /// The word for it in the API and the catalog.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Content => "content",
+            Self::Index => "index",
+            Self::Manifest => "manifest",
+            Self::Config => "config",
+            Self::Layer => "layer",
+            Self::Unfetched => "unfetched",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        found.ok_or_else(|| format!("`{}` is not the role of a blob", text.escape_debug()))
+    }
 }
 
 /// How many artifacts stand in each state, and how much is stored.

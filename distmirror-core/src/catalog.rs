@@ -1,7 +1,7 @@
 //! The record of artifacts, declarations, fetch jobs, misses and audit: the [`Catalog`] trait.
 //!
-//! It is one trait in three parts, along the lines of who asks: [`Artifacts`] for people and the proxy, [`Fetches`] for
-//! workers, [`Ledger`] for what was missed and what was done. Implementers find the decisions that all catalogs share in [`rules`].
+//! It is one trait in four parts, along the lines of who asks: [`Artifacts`] for people and the proxy, [`Images`] for the
+//! registry faces, [`Fetches`] for workers, [`Ledger`] for what was missed and what was done. Implementers find the decisions that all catalogs share in [`rules`].
 
 pub mod rules;
 
@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     Artifact, ArtifactId, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest, Miss,
-    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Result, State, StoredBlob, Totals,
+    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result, State, StoredBlob,
+    Totals,
 };
 
 /// Which artifacts a list shows. An empty filter shows all.
@@ -25,6 +26,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only from this upstream host, as [`ArtifactName::host`](crate::ArtifactName::host) gives it.
     pub host: Option<String>,
+    /// Only images of the repository with this path, in whatever registry.
+    pub repository: Option<String>,
     /// Only with a declaration for this project.
     pub project: Option<String>,
     /// Only with this text somewhere in the canonical name; literal, and ASCII letters match in either case.
@@ -40,7 +43,8 @@ pub struct Filter {
 ///    contradicts one on record, or the bytes that are here, is [`Error::ChecksumConflict`](crate::Error::ChecksumConflict)
 ///    and changes nothing. A checksum where there was none is added.
 /// 4. Declaring removes the miss of that name.
-/// 5. `list` is newest first; following `next` shows every artifact that was there at the start exactly once.
+/// 5. Declaring more platforms of an image that is present makes it due, and it stays present.
+/// 6. `list` is newest first; following `next` shows every artifact that was there at the start exactly once.
 #[async_trait]
 pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
     /// Records a declaration, and the artifact if it is new; a new artifact is due to be fetched at once.
@@ -62,8 +66,9 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
     /// are, it takes a few queries, so that a page asks once for everything that it shows.
     async fn declarations(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<Declaration>>>;
 
-    /// The blobs that the artifact consists of, in order; none unless it was fetched.
-    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>>;
+    /// The blobs that these artifacts consist of, in order; an id of what was not fetched is absent. However many ids there
+    /// are, it takes a few queries.
+    async fn blobs(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<StoredBlob>>>;
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;
@@ -81,6 +86,39 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
     async fn release(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact>;
 }
 
+/// What registries, repositories and the parts of images are on record.
+///
+/// # Promises
+/// 1. `part` and `referrers` find exactly what [`StoredBlob::part_key`] and [`StoredBlob::subject_key`] name, as soon as
+///    [`Fetches::complete`] has returned.
+/// 2. What no artifact in service consists of is never shown as if it were.
+#[async_trait]
+pub trait Images: fmt::Debug + Send + Sync + 'static {
+    /// The part of an image that has this key, and an artifact that it belongs to: one in service if there is one, else one
+    /// in quarantine. Where all that is known is that an index lists it, it has the role [`Unfetched`](crate::Role::Unfetched).
+    async fn part(&self, key: &NameKey) -> Result<Option<(Artifact, StoredBlob)>>;
+
+    /// The manifests of artifacts in service that refer to the one with this key, each digest once, in no particular order.
+    async fn referrers(&self, subject: &NameKey) -> Result<Vec<StoredBlob>>;
+
+    /// Whether an image of this registry was declared; of this path in it, if one is given.
+    async fn has_images(&self, registry: &Registry, path: Option<&str>) -> Result<bool>;
+
+    /// Every repository of which an image was declared, by name; only those of one registry if it is given.
+    async fn repositories(&self, registry: Option<&Registry>) -> Result<Vec<RepositoryTotals>>;
+}
+
+/// How many images of a repository are on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryTotals {
+    /// The repository.
+    pub repository: Repository,
+    /// How many images were declared.
+    pub declared: u64,
+    /// How many of them are in service.
+    pub present: u64,
+}
+
 /// Fetch jobs and the leases on them. Time is an argument everywhere.
 ///
 /// # Promises
@@ -91,7 +129,9 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
 ///    the latest.
 /// 3. `complete` makes the artifact present, with its content and blobs, in one step; content that contradicts the
 ///    checksums on record at that moment is [`Error::ChecksumMismatch`](crate::Error::ChecksumMismatch) and changes nothing.
-/// 4. A present artifact is never handed out again.
+/// 4. A present artifact is never handed out again, unless it is an image of which more is wanted. That stays present
+///    throughout; `complete` adds blobs to it and takes none away, and its content never changes.
+/// 5. If more of an image is wanted when it is completed than was when it was leased, it is due again.
 #[async_trait]
 pub trait Fetches: fmt::Debug + Send + Sync + 'static {
     /// Hands out jobs that are due, those that are longest due first.
@@ -110,11 +150,12 @@ pub trait Fetches: fmt::Debug + Send + Sync + 'static {
     /// tell of it.
     async fn give_back(&self, lease: &Lease, now: Timestamp) -> Result<()>;
 
-    /// Makes an artifact that failed or waits due now, and counts its attempts anew. It is pending again; why it failed
-    /// is forgotten here and stays in the audit.
+    /// Makes an artifact that failed, waits, or lacks something due now, and counts its attempts anew. It is pending again unless it is
+    /// present; why it failed is forgotten here and stays in the audit.
     ///
     /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound), or [`Error::WrongState`](crate::Error::WrongState) if it is present, quarantined or being fetched.
+    /// [`Error::NotFound`](crate::Error::NotFound), or [`Error::WrongState`](crate::Error::WrongState) if it is here as a whole,
+    /// quarantined or being fetched.
     async fn retry(&self, id: ArtifactId, who: &str, now: Timestamp) -> Result<Artifact>;
 }
 
@@ -166,7 +207,7 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
-/// The whole record: whoever implements the three parts implements it.
-pub trait Catalog: Artifacts + Fetches + Ledger {}
+/// The whole record: whoever implements the four parts implements it.
+pub trait Catalog: Artifacts + Images + Fetches + Ledger {}
 
-impl<T: Artifacts + Fetches + Ledger> Catalog for T {}
+impl<T: Artifacts + Images + Fetches + Ledger> Catalog for T {}

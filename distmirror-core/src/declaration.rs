@@ -4,17 +4,21 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    Algorithm, Artifact, ArtifactName, Checksums, Digest, Kind, Uri,
+    Algorithm, Artifact, ArtifactName, Checksums, Digest, ImageName, ImageReference, Kind, PlatformChoice, Scheme, Uri,
     error::{Error, Problem, Result},
 };
 
 /// A declaration as it was written: unchecked text from a form, a request or a command line.
 #[derive(Debug, Clone, Default)]
 pub struct Declare {
-    /// The kind; empty means `file`.
+    /// The kind; empty means `file`, or `image` if there is a reference.
     pub kind: String,
     /// The URI of a file.
     pub uri: Option<String>,
+    /// The reference of an image, with its digest.
+    pub reference: Option<String>,
+    /// The platforms that are wanted of an image, or the word `all`; none means what is usual.
+    pub platforms: Vec<String>,
     /// Declared SHA-256 in hexadecimal.
     pub sha256: Option<String>,
     /// Declared SHA-512 in hexadecimal.
@@ -32,37 +36,93 @@ pub struct Declare {
 }
 
 impl Declare {
+    /// A declaration of what has this name, still without a reason.
+    pub fn of(name: &ArtifactName) -> Self {
+        let kind = name.kind().to_string();
+        let text = Some(name.as_str().to_owned());
+        match name {
+            ArtifactName::File(_) => Self { kind, uri: text, ..Self::default() },
+            ArtifactName::Image(_) => Self { kind, reference: text, ..Self::default() },
+        }
+    }
+
     /// Checks every field.
     ///
     /// # Errors
     /// [`Error::Invalid`] with one problem for each bad field, all at once.
     pub fn check(&self, who: &str) -> Result<NewDeclaration> {
         let mut problems = Vec::new();
-        let name = keep(self.name(), &mut problems);
-        let expected = keep(self.checksums(), &mut problems);
+        let subject = keep(self.subject(), &mut problems);
         let reason = keep(required_text("reason", self.reason.as_deref()), &mut problems);
         let project = keep(optional_text("project", self.project.as_deref()), &mut problems);
         let license = keep(optional_text("license", self.license.as_deref()), &mut problems);
         let ticket = keep(optional_text("ticket", self.ticket.as_deref()), &mut problems);
-        match (name, expected, reason, project, license, ticket) {
-            (Some(name), Some(expected), Some(reason), Some(project), Some(license), Some(ticket)) => {
-                Ok(NewDeclaration { name, expected, who: who.to_owned(), reason, project, license, ticket })
+        match (subject, reason, project, license, ticket) {
+            (Some(subject), Some(reason), Some(project), Some(license), Some(ticket)) => {
+                let Subject { name, expected, image } = subject;
+                Ok(NewDeclaration { name, expected, image, who: who.to_owned(), reason, project, license, ticket })
             }
             _ => Err(Error::Invalid(problems)),
         }
     }
 
-    fn name(&self) -> Result<ArtifactName, Vec<Problem>> {
-        let kind = if self.kind.is_empty() {
-            Kind::File
-        } else {
-            self.kind.parse().map_err(|message| vec![Problem::new("kind", message)])?
+    /// What is wanted, and the fields that belong to its kind.
+    fn subject(&self) -> Result<Subject, Vec<Problem>> {
+        let kind = match self.kind.as_str() {
+            "" if present(self.reference.as_deref()).is_some() => Kind::Image,
+            "" => Kind::File,
+            word => word.parse().map_err(|message| vec![Problem::new("kind", message)])?,
         };
         match kind {
-            Kind::File => {
-                let text = self.uri.as_deref().unwrap_or_default().trim();
-                Uri::parse(text).map(ArtifactName::File).map_err(|error| vec![Problem::new("uri", error.to_string())])
+            Kind::File => self.file(),
+            Kind::Image => self.image(),
+        }
+    }
+
+    fn file(&self) -> Result<Subject, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let text = self.uri.as_deref().unwrap_or_default().trim();
+        let uri = keep(Uri::parse(text).map_err(|error| vec![Problem::new("uri", error.to_string())]), &mut problems);
+        if present(self.reference.as_deref()).is_some() {
+            problems.push(Problem::new("reference", "belongs to the kind `image`: a file has a `uri`"));
+        }
+        if !self.platforms.is_empty() {
+            problems.push(Problem::new("platforms", "belongs to the kind `image`"));
+        }
+        let expected = keep(self.checksums(), &mut problems);
+        match (uri, expected) {
+            (Some(uri), Some(expected)) if problems.is_empty() => {
+                Ok(Subject { name: uri.into(), expected, image: None })
             }
+            _ => Err(problems),
+        }
+    }
+
+    fn image(&self) -> Result<Subject, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let text = self.reference.as_deref().unwrap_or_default().trim();
+        let reference = keep(pinned(text).map_err(|message| vec![Problem::new("reference", message)]), &mut problems);
+        if present(self.uri.as_deref()).is_some() {
+            problems.push(Problem::new("uri", "belongs to the kind `file`: an image has a `reference`"));
+        }
+        for (field, text) in [("sha256", &self.sha256), ("sha512", &self.sha512), ("integrity", &self.integrity)] {
+            if present(text.as_deref()).is_some() {
+                problems
+                    .push(Problem::new(field, "belongs to the kind `file`: the reference of an image has its digest"));
+            }
+        }
+        let platforms = keep(
+            PlatformChoice::parse(&self.platforms).map_err(|message| vec![Problem::new("platforms", message)]),
+            &mut problems,
+        );
+        match (reference, platforms) {
+            (Some((name, scheme, tag)), Some(platforms)) if problems.is_empty() => {
+                let expected =
+                    Checksums::new([*name.digest()]).map_err(|message| vec![Problem::new("reference", message)])?;
+                let platforms = Some(platforms).filter(|_| !self.platforms.is_empty());
+                Ok(Subject { name: name.into(), expected, image: Some(WantedImage { platforms, scheme, tag }) })
+            }
+            _ => Err(problems),
         }
     }
 
@@ -91,6 +151,35 @@ impl Declare {
     }
 }
 
+/// What a declaration is about.
+struct Subject {
+    name: ArtifactName,
+    expected: Checksums,
+    image: Option<WantedImage>,
+}
+
+/// The name of the image that this reference pins, and what else it says.
+fn pinned(text: &str) -> Result<(ImageName, Option<Scheme>, Option<String>), String> {
+    let ImageReference { scheme, repository, tag, digest } = ImageReference::parse(text)?;
+    let Some(digest) = digest else {
+        return Err(format!(
+            "names no digest, and what a tag names changes: pin it as `{repository}@sha256:HEX`, or have the tag resolved now"
+        ));
+    };
+    Ok((ImageName::new(repository, digest), scheme, tag))
+}
+
+/// What a declaration says of an image besides its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedImage {
+    /// The platforms that are wanted; `None`: what is usual, or what was chosen before.
+    pub platforms: Option<PlatformChoice>,
+    /// How its registry is reached, where the reference says so.
+    pub scheme: Option<Scheme>,
+    /// The tag by which the person knew it.
+    pub tag: Option<String>,
+}
+
 /// A declaration that has been checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewDeclaration {
@@ -98,6 +187,8 @@ pub struct NewDeclaration {
     pub name: ArtifactName,
     /// The checksums that it must have.
     pub expected: Checksums,
+    /// What is wanted of an image; `None` for other kinds.
+    pub image: Option<WantedImage>,
     /// Who wants it.
     pub who: String,
     /// Why.
@@ -125,6 +216,8 @@ pub struct Declaration {
     pub license: Option<String>,
     /// Where the request was discussed.
     pub ticket: Option<String>,
+    /// The tag by which the person knew the image: a note, since it names whatever it names today.
+    pub tag: Option<String>,
     /// When it was declared.
     pub at: Timestamp,
 }
@@ -192,10 +285,33 @@ mod tests {
             ..Declare::default()
         };
         assert_eq!(problems(&declare), ["uri", "sha256", "sha512", "reason"]);
+        let image = Declare {
+            kind: "image".into(),
+            uri: Some("https://h/x".into()),
+            reference: Some("debian:12".into()),
+            sha256: Some("0".repeat(64)),
+            platforms: vec!["linux".into()],
+            ..Declare::default()
+        };
+        assert_eq!(problems(&image), ["reference", "uri", "sha256", "platforms", "reason"]);
+        let file =
+            Declare { kind: "file".into(), platforms: vec!["all".into()], reference: Some("x".into()), ..declare };
+        assert_eq!(problems(&file), ["uri", "reference", "platforms", "sha256", "sha512", "reason"]);
         assert_eq!(
             problems(&Declare { kind: "gem".into(), reason: Some("\u{7}".into()), ..Declare::default() }),
             ["kind", "reason"]
         );
+    }
+
+    #[test]
+    fn an_image_is_named_by_its_digest() {
+        let reference = format!("https://debian.test/a:12@sha256:{}", "0".repeat(64));
+        let declare = Declare { reference: Some(reference), reason: Some("r".into()), ..Declare::default() };
+        let checked = declare.check("alice").unwrap();
+        assert_eq!(checked.name.as_str(), format!("debian.test/a@sha256:{}", "0".repeat(64)));
+        assert_eq!(checked.expected.to_string(), format!("sha256:{}", "0".repeat(64)));
+        let image = checked.image.unwrap();
+        assert_eq!((image.platforms, image.scheme, image.tag.as_deref()), (None, Some(Scheme::Https), Some("12")));
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Algorithm {
         }
     }
 
+    /// Whether content of images is named by it (OCI image specification, "Registered Algorithms").
+    pub fn names_content(self) -> bool {
+        matches!(self, Self::Sha256 | Self::Sha512)
+    }
+
     /// Whether a match of this digest alone proves that the bytes are the declared ones.
     pub fn is_strong(self) -> bool {
         matches!(self, Self::Sha256 | Self::Sha512 | Self::Blake2b)
@@ -260,7 +265,25 @@ impl Digests {
     }
 }
 
-/// Computes all digests of a stream of bytes in one pass.
+/// Computes digests of a stream of bytes in one pass.
+pub trait Hashing: fmt::Debug + Clone + Send + 'static {
+    /// What comes of it.
+    type Digests: Copy + fmt::Debug + Send + Sync;
+
+    /// Adds bytes.
+    fn update(&mut self, data: &[u8]);
+
+    /// The digests of all that was added.
+    fn finish(self) -> Self::Digests;
+
+    /// The name of the blob that has these digests.
+    fn blob(digests: &Self::Digests) -> Sha256;
+
+    /// The digest by one algorithm, if it was computed.
+    fn get(digests: &Self::Digests, algorithm: Algorithm) -> Option<Digest>;
+}
+
+/// Computes all digests.
 #[derive(Debug, Clone, Default)]
 pub struct Hasher {
     sha256: sha2::Sha256,
@@ -275,9 +298,13 @@ impl Hasher {
     pub fn new() -> Self {
         Self::default()
     }
+}
 
-    /// Adds bytes. Works through them in pieces that stay in the processor's cache for all algorithms.
-    pub fn update(&mut self, data: &[u8]) {
+impl Hashing for Hasher {
+    type Digests = Digests;
+
+    /// Works through the bytes in pieces that stay in the processor's cache for all algorithms.
+    fn update(&mut self, data: &[u8]) {
         for piece in data.chunks(16 * 1024) {
             self.sha256.update(piece);
             self.sha512.update(piece);
@@ -287,14 +314,75 @@ impl Hasher {
         }
     }
 
-    /// The digests of all that was added.
-    pub fn finish(self) -> Digests {
+    fn finish(self) -> Digests {
         Digests {
             sha256: Sha256(self.sha256.finalize().into()),
             sha512: self.sha512.finalize().into(),
             blake2b: self.blake2b.finalize().into(),
             sha1: self.sha1.finalize().into(),
             md5: self.md5.finalize().into(),
+        }
+    }
+
+    fn blob(digests: &Digests) -> Sha256 {
+        digests.sha256
+    }
+
+    fn get(digests: &Digests, algorithm: Algorithm) -> Option<Digest> {
+        Some(digests.get(algorithm))
+    }
+}
+
+/// Computes what a part of an image needs: the name of the blob, and the digest by which the image names it. Nobody asks for
+/// a layer by any other, and the others would cost several times as much.
+#[derive(Debug, Clone, Default)]
+pub struct PartHasher {
+    sha256: sha2::Sha256,
+    sha512: Option<Sha512>,
+}
+
+impl PartHasher {
+    /// A hasher that has seen nothing, for content that is named by this algorithm.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self { sha512: (algorithm == Algorithm::Sha512).then(Sha512::default), ..Self::default() }
+    }
+}
+
+/// The digests of a part of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartDigests {
+    /// SHA-256, the blob's name.
+    pub sha256: Sha256,
+    sha512: Option<Digest>,
+}
+
+impl Hashing for PartHasher {
+    type Digests = PartDigests;
+
+    fn update(&mut self, data: &[u8]) {
+        self.sha256.update(data);
+        if let Some(sha512) = &mut self.sha512 {
+            sha512.update(data);
+        }
+    }
+
+    fn finish(self) -> PartDigests {
+        let of = |hasher: Sha512| {
+            Digest::new(Algorithm::Sha512, &hasher.finalize())
+                .expect("a hasher gives as many bytes as its algorithm has")
+        };
+        PartDigests { sha256: Sha256(self.sha256.finalize().into()), sha512: self.sha512.map(of) }
+    }
+
+    fn blob(digests: &PartDigests) -> Sha256 {
+        digests.sha256
+    }
+
+    fn get(digests: &PartDigests, algorithm: Algorithm) -> Option<Digest> {
+        match algorithm {
+            Algorithm::Sha256 => Some(digests.sha256.into()),
+            Algorithm::Sha512 => digests.sha512,
+            _ => None,
         }
     }
 }
@@ -422,6 +510,20 @@ mod tests {
         assert_eq!(digests.get(Algorithm::Md5).hex(), "900150983cd24fb0d6963f7d28e17f72");
         assert!(digests.get(Algorithm::Sha512).hex().starts_with("ddaf35a193617abacc417349ae204131"));
         assert!(digests.get(Algorithm::Blake2b).hex().starts_with("ba80a53f981c4d0d6a2797b69f12f6e9"));
+    }
+
+    #[test]
+    fn a_part_has_the_digests_that_it_is_named_by() {
+        for (algorithm, other) in
+            [(Algorithm::Sha256, None), (Algorithm::Sha512, Some(Digests::of(b"abc").get(Algorithm::Sha512)))]
+        {
+            let mut hasher = PartHasher::new(algorithm);
+            hasher.update(b"a");
+            hasher.update(b"bc");
+            let digests = hasher.finish();
+            assert_eq!(digests.sha256, Sha256::of(b"abc"));
+            assert_eq!(PartHasher::get(&digests, Algorithm::Sha512), other);
+        }
     }
 
     #[test]

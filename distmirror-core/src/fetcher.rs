@@ -9,7 +9,9 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{Content, Intake, Job, Kind, Progress, StoredBlob, error};
+use crate::{
+    Content, ImageName, ImageReference, Intake, Job, Kind, Platform, PlatformChoice, Progress, StoredBlob, error,
+};
 
 /// Brings artifacts of one kind. Registered with the workers by kind.
 ///
@@ -34,19 +36,38 @@ pub struct Fetched {
     pub content: Content,
     /// Every blob that belongs to the artifact, in order.
     pub blobs: Vec<StoredBlob>,
+    /// The platforms of an image that were wanted and are among them.
+    pub platforms: Option<PlatformChoice>,
 }
 
 impl Fetched {
     /// A file: one blob, with the role `content`.
     pub fn file(content: Content) -> Self {
-        let blob = StoredBlob {
-            blob: content.blob(),
-            role: "content".to_owned(),
-            size: content.size,
-            media_type: content.content_type.clone(),
-        };
-        Self { content, blobs: vec![blob] }
+        let blobs = vec![StoredBlob::of_file(&content)];
+        Self { content, blobs, platforms: None }
     }
+}
+
+/// Asks upstream what a tag names at this moment, for a person who wants to declare that. It brings nothing.
+///
+/// A trait, so that the admin side can offer it without knowing any HTTP client.
+#[async_trait]
+pub trait TagResolver: fmt::Debug + Send + Sync + 'static {
+    /// What this reference names now; without a tag, `latest`. A digest in it is not looked at.
+    async fn resolve(&self, reference: &ImageReference) -> Result<ResolvedTag, Failure>;
+}
+
+/// What a tag names at some moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedTag {
+    /// The image, by digest.
+    pub name: ImageName,
+    /// The tag.
+    pub tag: String,
+    /// The media type of its manifest.
+    pub media_type: String,
+    /// The platforms to choose from, if it is an index.
+    pub platforms: Vec<Platform>,
 }
 
 /// Why a fetch failed, in words for the person who declared the artifact.
@@ -88,6 +109,16 @@ impl ProgressMeter {
     /// Sets how many bytes are here.
     pub fn set_bytes(&self, bytes: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Adds to how many bytes are here.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes bytes back that have to come once more.
+    pub fn take_back(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Sets how many bytes are to come in all, if upstream said so.

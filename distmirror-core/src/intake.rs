@@ -17,7 +17,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::{BlobStore, Checksums, Digests, Error, Hasher, Payload, Result};
+use crate::{
+    BlobStore, Checksums, Digest, Digests, Error, Hasher, Hashing, PartHasher, Payload, Result, Sha256, verify,
+};
 
 /// Where bytes come in; cheap to clone.
 #[derive(Debug, Clone)]
@@ -51,11 +53,62 @@ impl Intake {
     /// # Errors
     /// [`Error::Spool`] when the folder cannot be read.
     pub async fn spool(&self, label: &str) -> Result<Spool> {
+        self.open_spool(label, Hasher::new(), self.max_bytes).await
+    }
+
+    /// Starts taking in a part of an image, which has this digest and this size in bytes. Since the digest says which bytes
+    /// they are, whoever brings the same part later goes on where this one stopped, wherever it comes from.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] past the limit, [`Error::Spool`] when the folder cannot be read.
+    pub async fn part(&self, digest: &Digest, size: u64) -> Result<Spool<PartHasher>> {
+        if size > self.max_bytes {
+            return Err(Error::TooLarge { limit: self.max_bytes });
+        }
+        let label = format!("{}-{}", digest.algorithm(), digest.hex());
+        let mut spool = self.open_spool(&label, PartHasher::new(digest.algorithm()), size).await?;
+        if spool.validator().is_none() || spool.received > size {
+            spool.restart(Some(digest.to_string())).await?;
+        }
+        Ok(spool)
+    }
+
+    /// Takes in bytes that are in memory.
+    ///
+    /// # Errors
+    /// [`Error::ChecksumMismatch`] with both sides; whatever the blob store answers.
+    pub async fn take_in(&self, bytes: Bytes, expected: &Checksums) -> Result<Received> {
+        let digests = Digests::of(&bytes);
+        let size = bytes.len() as u64;
+        compare::<Hasher>(expected, &digests, size)?;
+        self.blobs.put(&digests.sha256, Payload::Bytes(bytes)).await?;
+        Ok(Received { digests, size })
+    }
+
+    /// The blob that has this digest and this size, if it is here already. Only who may read it upstream may know.
+    ///
+    /// # Errors
+    /// The blob store's trouble.
+    pub async fn held(&self, digest: &Digest, size: u64) -> Result<Option<Sha256>> {
+        let Ok(blob) = Sha256::try_from(*digest) else { return Ok(None) };
+        Ok(self.blobs.stat(&blob).await?.filter(|held| *held == size).map(|_| blob))
+    }
+
+    /// The bytes of a small blob that is here.
+    ///
+    /// # Errors
+    /// The blob store's trouble; [`Error::BlobCorrupt`] when the bytes are others.
+    pub async fn read(&self, blob: &Sha256, size: u64) -> Result<Bytes> {
+        verify::whole(&*self.blobs, blob, size).await
+    }
+
+    async fn open_spool<H: Hashing>(&self, label: &str, hasher: H, max_bytes: u64) -> Result<Spool<H>> {
         let folder = self.folder.clone();
         let path = folder.join(format!("{label}.part"));
-        let writer = blocking(&folder, move || Writer::open(path)).await?;
+        let writer = blocking(&folder, move || Writer::open(path, hasher)).await?;
         Ok(Spool {
             intake: self.clone(),
+            max_bytes,
             received: writer.written,
             writer: Stage::Idle(writer),
             buffer: BytesMut::new(),
@@ -65,23 +118,24 @@ impl Intake {
 
 /// What came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
+pub struct Received<D = Digests> {
     /// Its digests.
-    pub digests: Digests,
+    pub digests: D,
     /// Its size in bytes.
     pub size: u64,
 }
 
 /// One blob on its way in. Dropping it keeps what is on disk for the next attempt if there is a validator, and nothing else.
 #[derive(Debug)]
-pub struct Spool {
+pub struct Spool<H: Hashing = Hasher> {
     intake: Intake,
-    writer: Stage,
+    max_bytes: u64,
+    writer: Stage<H>,
     buffer: BytesMut,
     received: u64,
 }
 
-impl Spool {
+impl<H: Hashing> Spool<H> {
     /// How many bytes are here, those of earlier attempts included.
     pub fn received(&self) -> u64 {
         self.received
@@ -115,8 +169,8 @@ impl Spool {
     /// [`Error::TooLarge`] past the limit, [`Error::Spool`] when the disk refuses.
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.received += bytes.len() as u64;
-        if self.received > self.intake.max_bytes {
-            return Err(Error::TooLarge { limit: self.intake.max_bytes });
+        if self.received > self.max_bytes {
+            return Err(Error::TooLarge { limit: self.max_bytes });
         }
         self.buffer.extend_from_slice(&bytes);
         if self.buffer.len() < PIECE_BYTES {
@@ -133,21 +187,20 @@ impl Spool {
     ///
     /// # Errors
     /// [`Error::ChecksumMismatch`] with both sides, and nothing is kept; whatever the blob store answers.
-    pub async fn finish(mut self, expected: &Checksums) -> Result<Received> {
+    pub async fn finish(mut self, expected: &Checksums) -> Result<Received<H::Digests>> {
         let writer = self.idle().await?;
         let rest = self.buffer.split().freeze();
         let (digests, mut writer) = blocking(&self.intake.folder, move || writer.finish(&rest)).await?;
         let size = self.received;
-        if let Some(wanted) = expected.contradicted_by(&digests) {
+        if let Err(mismatch) = compare::<H>(expected, &digests, size) {
             writer.discard();
-            let received = digests.get(wanted.algorithm());
-            return Err(Error::ChecksumMismatch { expected: wanted.to_string(), received: received.to_string(), size });
+            return Err(mismatch);
         }
         let payload = match writer.memory.take() {
             Some(bytes) => Payload::Bytes(bytes),
             None => Payload::File { path: writer.path.clone(), size },
         };
-        let stored = self.intake.blobs.put(&digests.sha256, payload).await;
+        let stored = self.intake.blobs.put(&H::blob(&digests), payload).await;
         writer.discard();
         stored.map(|()| Received { digests, size })
     }
@@ -166,7 +219,7 @@ impl Spool {
     }
 
     /// Takes the writer, when its last piece is on disk.
-    async fn idle(&mut self) -> Result<Box<Writer>> {
+    async fn idle(&mut self) -> Result<Box<Writer<H>>> {
         match std::mem::replace(&mut self.writer, Stage::Broken) {
             Stage::Idle(writer) => Ok(writer),
             Stage::Busy(task) => {
@@ -177,28 +230,42 @@ impl Spool {
     }
 }
 
+/// Whether the bytes are those that were declared.
+fn compare<H: Hashing>(expected: &Checksums, digests: &H::Digests, size: u64) -> Result<()> {
+    let received = |wanted: &Digest| H::get(digests, wanted.algorithm());
+    match expected.iter().find(|wanted| received(wanted).as_ref() != Some(wanted)) {
+        None => Ok(()),
+        Some(wanted) => {
+            let received = received(wanted).unwrap_or_else(|| H::blob(digests).into());
+            Err(Error::ChecksumMismatch { expected: wanted.to_string(), received: received.to_string(), size })
+        }
+    }
+}
+
 #[derive(Debug)]
-enum Stage {
-    Idle(Box<Writer>),
-    Busy(JoinHandle<io::Result<Box<Writer>>>),
+enum Stage<H: Hashing> {
+    Idle(Box<Writer<H>>),
+    Busy(JoinHandle<io::Result<Box<Writer<H>>>>),
     Broken,
 }
 
 /// The blocking half of a spool: the file and the running digests.
 #[derive(Debug)]
-struct Writer {
+struct Writer<H> {
     path: PathBuf,
     file: Option<File>,
-    hasher: Hasher,
+    /// A hasher that has seen nothing.
+    fresh: H,
+    hasher: H,
     written: u64,
     validator: Option<String>,
     memory: Option<Bytes>,
 }
 
-impl Writer {
-    fn open(path: PathBuf) -> io::Result<Box<Self>> {
-        let mut writer =
-            Box::new(Self { path, file: None, hasher: Hasher::new(), written: 0, validator: None, memory: None });
+impl<H: Hashing> Writer<H> {
+    fn open(path: PathBuf, fresh: H) -> io::Result<Box<Self>> {
+        let hasher = fresh.clone();
+        let mut writer = Box::new(Self { path, file: None, fresh, hasher, written: 0, validator: None, memory: None });
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&writer.path) else { return Ok(writer) };
         if file.try_lock().is_err() {
             // Another writer is at it, perhaps one that lost its lease: keep out of its way.
@@ -239,7 +306,7 @@ impl Writer {
                 fs::write(validator_path(&self.path), validator)?;
             }
         }
-        self.hasher = Hasher::new();
+        self.hasher = self.fresh.clone();
         self.written = 0;
         self.validator = validator;
         Ok(())
@@ -273,17 +340,19 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, rest: &[u8]) -> io::Result<(Digests, Box<Self>)> {
+    fn finish(mut self: Box<Self>, rest: &[u8]) -> io::Result<(H::Digests, Box<Self>)> {
         if self.file.is_some() {
             self.append(rest)?;
         } else {
             self.hasher.update(rest);
             self.memory = Some(Bytes::copy_from_slice(rest));
         }
-        let digests = std::mem::take(&mut self.hasher).finish();
+        let digests = std::mem::replace(&mut self.hasher, self.fresh.clone()).finish();
         Ok((digests, self))
     }
+}
 
+impl<H> Writer<H> {
     /// Removes the files, as far as the blob store has not moved them away. Debris is swept later.
     fn discard(&mut self) {
         // The lock is held until the files are gone.
@@ -294,7 +363,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl<H> Drop for Writer<H> {
     fn drop(&mut self) {
         if self.validator.is_none() {
             self.discard();

@@ -15,6 +15,7 @@ pub mod declaration;
 pub mod digest;
 pub mod error;
 pub mod fetcher;
+pub mod image;
 pub mod intake;
 pub mod lease;
 pub mod memory;
@@ -26,13 +27,16 @@ pub mod uri;
 mod verify;
 
 pub use crate::{
-    artifact::{Artifact, ArtifactId, Content, Kind, Progress, Source, State, StoredBlob, Totals, Trust},
+    artifact::{
+        Artifact, ArtifactId, Content, Kind, Progress, Role, Selection, Source, State, StoredBlob, Totals, Trust,
+    },
     blob::{BlobBody, BlobRead, BlobStat, BlobStore, ByteStream, Payload},
-    catalog::{Artifacts, AuditEntry, Catalog, Fetches, Filter, Ledger},
-    declaration::{Declaration, Declare, Declared, NewDeclaration},
-    digest::{Algorithm, Checksums, Digest, Digests, Hasher, Sha256},
+    catalog::{Artifacts, AuditEntry, Catalog, Fetches, Filter, Images, Ledger, RepositoryTotals},
+    declaration::{Declaration, Declare, Declared, NewDeclaration, WantedImage},
+    digest::{Algorithm, Checksums, Digest, Digests, Hasher, Hashing, PartDigests, PartHasher, Sha256},
     error::{Error, Problem, Result},
-    fetcher::{Failure, Fetched, Fetcher, ProgressMeter},
+    fetcher::{Failure, Fetched, Fetcher, ProgressMeter, ResolvedTag, TagResolver},
+    image::{ImageName, ImageReference, Platform, PlatformChoice, Registry, Repository},
     intake::{Intake, Received, Spool},
     lease::{Job, Lease, LeaseRequest},
     mirror::{Held, Mirror, Options, Resolution},

@@ -3,6 +3,7 @@
 //! It never fetches anything. Present artifacts never change, so they are answered from memory, also while the catalog is
 //! away; an entry is checked against the catalog every few seconds, so that quarantine by another process takes effect.
 
+mod images;
 mod misses;
 
 use std::{
@@ -14,15 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use moka::sync::Cache;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+pub use self::images::Part;
 use self::misses::GatheredMisses;
 use crate::{
     Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
-    Error, NameKey, Result, Sha256, State, Uri, declaration,
+    Error, ImageName, NameKey, Platform, Result, Role, Sha256, State, StoredBlob, Uri, declaration,
     verify::{self, Verifier},
 };
 
@@ -54,15 +57,51 @@ impl Default for Options {
     }
 }
 
-/// An artifact that is in service.
+/// Bytes that are in service: a file, or a part of an image.
 #[derive(Debug)]
 pub struct Held {
-    /// Its id.
-    pub id: ArtifactId,
+    /// The artifact that they belong to.
+    pub artifact: ArtifactId,
     /// Its name.
     pub name: ArtifactName,
-    /// What it consists of.
-    pub content: Content,
+    /// What they are to it.
+    pub role: Role,
+    /// The digest by which they are known upstream.
+    pub digest: Digest,
+    /// Where they are.
+    pub blob: Sha256,
+    /// How many there are.
+    pub size: u64,
+    /// Upstream's `Content-Type`, or the media type of a manifest.
+    pub content_type: Option<String>,
+    /// Upstream's `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// Upstream's `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// Upstream's `Last-Modified`, verbatim.
+    pub last_modified: Option<String>,
+}
+
+impl Held {
+    /// The artifact's own bytes.
+    fn content(artifact: ArtifactId, name: ArtifactName, content: Content) -> Self {
+        let (role, digest) = match &name {
+            ArtifactName::File(_) => (Role::Content, content.blob().into()),
+            ArtifactName::Image(image) => (Role::Manifest, *image.digest()),
+        };
+        Self {
+            artifact,
+            name,
+            role,
+            digest,
+            blob: content.blob(),
+            size: content.size,
+            content_type: content.content_type,
+            content_disposition: content.content_disposition,
+            content_encoding: content.content_encoding,
+            last_modified: content.last_modified,
+        }
+    }
 }
 
 /// What is known of a name that somebody asked for.
@@ -70,8 +109,12 @@ pub struct Held {
 pub enum Resolution {
     /// In service.
     Present(Arc<Held>),
-    /// Nobody declared it.
+    /// Nobody declared it, and of an image's part: nor anything else in its repository.
     Undeclared,
+    /// Images of its repository were declared, and it is part of none.
+    NotInRepository,
+    /// An index that is in service lists it for this platform, which nobody wanted.
+    Unfetched(Box<Artifact>, Option<Platform>),
     /// Declared and not in service: pending, being fetched, failed or quarantined. The artifact says which, and why.
     Withheld(Box<Artifact>),
 }
@@ -84,6 +127,8 @@ pub struct Mirror {
     options: Options,
     started: Instant,
     present: Cache<NameKey, Arc<Remembered>>,
+    /// Registries and repositories of which images were declared; no declaration ever goes away.
+    with_images: Cache<NameKey, ()>,
     verifier: Verifier,
     misses: GatheredMisses,
     due: Notify,
@@ -99,6 +144,7 @@ impl Mirror {
     /// A mirror over this catalog and this blob store.
     pub fn new(catalog: Arc<dyn Catalog>, blobs: Arc<dyn BlobStore>, options: Options) -> Self {
         let present = Cache::new(options.cached_artifacts);
+        let with_images = Cache::new(options.cached_artifacts);
         let verifier = Verifier::new(options.cached_artifacts);
         Self {
             catalog,
@@ -106,6 +152,7 @@ impl Mirror {
             options,
             started: Instant::now(),
             present,
+            with_images,
             verifier,
             misses: GatheredMisses::default(),
             due: Notify::new(),
@@ -132,7 +179,7 @@ impl Mirror {
         if declared.artifact.state == State::Failed {
             declared.artifact = self.try_again(declared.artifact, who).await?;
         }
-        if declared.artifact.state == State::Pending {
+        if declared.artifact.next_attempt_at.is_some() {
             self.due.notify_waiters();
         }
         Ok(declared)
@@ -144,19 +191,7 @@ impl Mirror {
     /// The catalog's trouble, unless memory can answer.
     pub async fn resolve(&self, name: &ArtifactName) -> Result<Resolution> {
         let key = name.key();
-        let Some(remembered) = self.present.get(&key) else { return self.look_up(&key).await };
-        let now = self.elapsed_ms();
-        let due = now.saturating_sub(remembered.checked_at_ms.load(Ordering::Relaxed))
-            >= self.options.revalidate_after.as_millis() as u64;
-        if !due {
-            return Ok(Resolution::Present(Arc::clone(&remembered.held)));
-        }
-        // Set first: while the catalog is slow, one request waits for it and the others do not.
-        remembered.checked_at_ms.store(now, Ordering::Relaxed);
-        match tokio::time::timeout(self.options.revalidate_within, self.look_up(&key)).await {
-            Ok(Ok(resolution)) => Ok(resolution),
-            Ok(Err(_)) | Err(_) => Ok(Resolution::Present(Arc::clone(&remembered.held))),
-        }
+        self.from_memory(key, || self.named(key)).await
     }
 
     /// What is known of a digest: the artifact in service that has it.
@@ -168,42 +203,47 @@ impl Mirror {
         Ok(artifact.map_or(Resolution::Undeclared, resolution))
     }
 
-    /// Opens the bytes of a present artifact, or a part of them. What comes out has been verified in this process, except
-    /// for a part of a blob that the store can only stream.
+    /// Opens bytes that are in service, or a range of them. What comes out has been verified in this process, except for a
+    /// range of a blob that the store can only stream.
     ///
     /// # Errors
     /// [`Error::BlobMissing`], [`Error::BlobCorrupt`], [`Error::StorageUnavailable`].
-    pub async fn open(&self, content: &Content, range: Option<Range<u64>>) -> Result<BlobRead> {
-        let blob = content.blob();
-        let whole = range.as_ref().is_none_or(|range| *range == (0..content.size));
+    pub async fn open(&self, held: &Held, range: Option<Range<u64>>) -> Result<BlobRead> {
+        let (blob, size) = (held.blob, held.size);
+        let whole = range.as_ref().is_none_or(|range| *range == (0..size));
         let mut read = self.blobs.get(&blob, range).await?;
-        if read.size != content.size {
-            return Err(Error::BlobCorrupt {
-                blob,
-                problem: format!("it has {} bytes in place of {}", read.size, content.size),
-            });
+        if read.size != size {
+            return Err(verify::wrong_size(blob, read.size, size));
         }
         read.body = match read.body {
             BlobBody::File { file, range } => {
-                BlobBody::File { file: self.verifier.file(blob, file, content.size).await?, range }
+                BlobBody::File { file: self.verifier.file(blob, file, size).await?, range }
             }
-            BlobBody::Stream(body) if whole => BlobBody::Stream(verify::stream(blob, content.size, body)),
+            BlobBody::Stream(body) if whole => BlobBody::Stream(verify::stream(blob, size, body)),
             part @ BlobBody::Stream(_) => part,
         };
         Ok(read)
     }
 
+    /// The bytes of a small blob, verified and whole: what a person wants to read of an image.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] for a blob that is not small, and those of [`open`](Self::open).
+    pub async fn read(&self, blob: &StoredBlob) -> Result<Bytes> {
+        if blob.size > MAX_READ_BYTES {
+            return Err(Error::TooLarge { limit: MAX_READ_BYTES });
+        }
+        verify::whole(&*self.blobs, &blob.blob, blob.size).await
+    }
+
     /// The artifact with this id or this name, as a person gives it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::Invalid`] when the text is neither an id nor a URI.
+    /// [`Error::NotFound`], or [`Error::Invalid`] when the text is neither an id, nor a URI, nor a reference with a digest.
     pub async fn find(&self, id_or_name: &str) -> Result<Artifact> {
         let found = match id_or_name.parse::<ArtifactId>() {
             Ok(id) => self.catalog.artifact(id).await?,
-            Err(_) => {
-                let uri = Uri::parse(id_or_name).map_err(|error| Error::invalid("uri", error.to_string()))?;
-                self.catalog.named(&ArtifactName::File(uri).key()).await?
-            }
+            Err(_) => self.find_named(id_or_name).await?,
         };
         found.ok_or_else(|| Error::NotFound { what: "artifact", id: id_or_name.to_owned() })
     }
@@ -225,7 +265,11 @@ impl Mirror {
     pub async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str) -> Result<Artifact> {
         declaration::required_text("reason", Some(reason)).map_err(Error::Invalid)?;
         let artifact = self.catalog.quarantine(id, reason, who, Timestamp::now()).await?;
-        self.present.invalidate(&artifact.name.key());
+        match artifact.name {
+            ArtifactName::File(_) => self.present.invalidate(&artifact.name.key()),
+            // Its parts are remembered under keys of their own.
+            ArtifactName::Image(_) => self.present.invalidate_all(),
+        }
         Ok(artifact)
     }
 
@@ -264,17 +308,53 @@ impl Mirror {
         }
     }
 
-    async fn look_up(&self, key: &NameKey) -> Result<Resolution> {
-        let found = self.catalog.named(key).await?.map_or(Resolution::Undeclared, resolution);
+    /// An image if the text is a reference with a digest, which some URIs are as well; otherwise a file.
+    async fn find_named(&self, name: &str) -> Result<Option<Artifact>> {
+        if let Ok(image) = ImageName::parse(name)
+            && let Some(found) = self.catalog.named(&image.manifest_key()).await?
+        {
+            return Ok(Some(found));
+        }
+        match Uri::parse(name) {
+            Ok(uri) => self.catalog.named(&ArtifactName::File(uri).key()).await,
+            Err(_) if ImageName::parse(name).is_ok() => Ok(None),
+            Err(error) => Err(Error::invalid("uri", error.to_string())),
+        }
+    }
+
+    /// Answers from memory what is remembered and not due to be looked up again; otherwise looks it up.
+    async fn from_memory<F>(&self, key: NameKey, look_up: impl Fn() -> F) -> Result<Resolution>
+    where
+        F: Future<Output = Result<Resolution>>,
+    {
+        let Some(remembered) = self.present.get(&key) else { return self.remember(key, look_up().await?) };
+        let now = self.elapsed_ms();
+        let due = now.saturating_sub(remembered.checked_at_ms.load(Ordering::Relaxed))
+            >= self.options.revalidate_after.as_millis() as u64;
+        if !due {
+            return Ok(Resolution::Present(Arc::clone(&remembered.held)));
+        }
+        // Set first: while the catalog is slow, one request waits for it and the others do not.
+        remembered.checked_at_ms.store(now, Ordering::Relaxed);
+        match tokio::time::timeout(self.options.revalidate_within, look_up()).await {
+            Ok(Ok(resolution)) => self.remember(key, resolution),
+            Ok(Err(_)) | Err(_) => Ok(Resolution::Present(Arc::clone(&remembered.held))),
+        }
+    }
+
+    fn remember(&self, key: NameKey, found: Resolution) -> Result<Resolution> {
         match &found {
             Resolution::Present(held) => {
-                let remembered =
-                    Remembered { held: Arc::clone(held), checked_at_ms: AtomicU64::new(self.elapsed_ms()) };
-                self.present.insert(*key, Arc::new(remembered));
+                let checked_at_ms = AtomicU64::new(self.elapsed_ms());
+                self.present.insert(key, Arc::new(Remembered { held: Arc::clone(held), checked_at_ms }));
             }
-            _ => self.present.invalidate(key),
+            _ => self.present.invalidate(&key),
         }
         Ok(found)
+    }
+
+    async fn named(&self, key: NameKey) -> Result<Resolution> {
+        Ok(self.catalog.named(&key).await?.map_or(Resolution::Undeclared, resolution))
     }
 
     fn elapsed_ms(&self) -> u64 {
@@ -282,13 +362,16 @@ impl Mirror {
     }
 }
 
+/// The largest blob that is read into memory as a whole.
+const MAX_READ_BYTES: u64 = 8 * 1024 * 1024;
+
 /// How long each part of the readiness check may take.
 const READY_WITHIN: Duration = Duration::from_secs(3);
 
 fn resolution(artifact: Artifact) -> Resolution {
     match (artifact.state, artifact.content) {
         (State::Present, Some(content)) => {
-            Resolution::Present(Arc::new(Held { id: artifact.id, name: artifact.name, content }))
+            Resolution::Present(Arc::new(Held::content(artifact.id, artifact.name, content)))
         }
         (_, content) => Resolution::Withheld(Box::new(Artifact { content, ..artifact })),
     }

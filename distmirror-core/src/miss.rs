@@ -33,6 +33,7 @@ impl Miss {
     pub fn why_not(&self) -> Option<&'static str> {
         match &self.name {
             ArtifactName::File(uri) => mutable(uri),
+            ArtifactName::Image(_) => None,
         }
     }
 }

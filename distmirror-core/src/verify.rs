@@ -12,11 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use moka::sync::Cache;
 use sha2::Digest as _;
 
-use crate::{ByteStream, Error, Result, Sha256};
+use crate::{BlobBody, BlobStore, ByteStream, Error, Result, Sha256};
 
 /// What was verified in this process.
 #[derive(Debug, Clone)]
@@ -43,6 +43,38 @@ impl Verifier {
         let verified = tokio::task::spawn_blocking(work).await.map_err(Error::storage)?;
         verified.map_err(|error: Arc<Trouble>| error.to_error(blob))
     }
+}
+
+/// The bytes of a small blob, verified. They are read into memory as a whole: the caller knows that `size` is small.
+pub(crate) async fn whole(blobs: &dyn BlobStore, blob: &Sha256, size: u64) -> Result<Bytes> {
+    let read = blobs.get(blob, None).await?;
+    if read.size != size {
+        return Err(wrong_size(*blob, read.size, size));
+    }
+    let bytes = match read.body {
+        BlobBody::File { file, .. } => {
+            let read = move || {
+                let mut bytes = Vec::with_capacity(size as usize);
+                (&file).seek(SeekFrom::Start(0))?;
+                file.take(size).read_to_end(&mut bytes).map(|_| bytes)
+            };
+            let done = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+            Bytes::from(done.map_err(Error::storage)?)
+        }
+        BlobBody::Stream(body) => {
+            let pieces: Vec<Bytes> = stream(*blob, size, body).try_collect().await?;
+            pieces.concat().into()
+        }
+    };
+    match Sha256::of(&bytes) {
+        found if found == *blob => Ok(bytes),
+        found => Err(damaged(*blob, found, bytes.len() as u64)),
+    }
+}
+
+/// A blob of another size than the catalog says.
+pub(crate) fn wrong_size(blob: Sha256, found: u64, expected: u64) -> Error {
+    Error::BlobCorrupt { blob, problem: format!("it has {found} bytes in place of {expected}") }
 }
 
 /// Hashes a stream of the whole blob as it passes; wrong bytes end it with an error in place of the last piece.

@@ -3,11 +3,14 @@
 //! It asks for the bytes as they are (`Accept-Encoding: identity`), decodes nothing, follows redirects by its own loop
 //! with every rule at every hop, and looks at no environment variable. Its failures show no secret of a URL.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{
+    error::Error as StdError,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use distmirror_core::{Failure, Source, Uri};
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::{
@@ -19,7 +22,7 @@ use tokio::time::timeout;
 use crate::{
     AddressPolicy, Error, FetchOptions,
     connect::{GuardedConnector, PeerCertificate},
-    redirect, tls,
+    headers, redirect, tls,
 };
 
 /// Asks upstream; cheap to clone, and clones share their connections.
@@ -52,6 +55,17 @@ impl Answer {
             peer_certificate_sha256: certificate.map(|certificate| certificate.0.hex()),
         }
     }
+
+    /// The failure that this answer means, which is none of those that bring anything.
+    pub(crate) fn refusal(&self) -> Failure {
+        let status = self.response.status();
+        let mut failure = Failure::new(format!("`{}` answered {status}", self.final_uri.redacted()));
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let value = self.response.headers().get(header::RETRY_AFTER);
+            failure.retry_after = value.and_then(|value| headers::retry_after(value, SystemTime::now()));
+        }
+        failure
+    }
 }
 
 impl UpstreamClient {
@@ -81,10 +95,24 @@ impl UpstreamClient {
     /// # Errors
     /// When an address is not allowed, nothing can be reached, no header comes in time, or a redirect is refused.
     pub async fn get(&self, uri: &Uri, headers: &HeaderMap) -> Result<Answer, Failure> {
+        self.ask(Method::GET, uri, headers, None).await
+    }
+
+    /// As [`get`](Self::get), by another method too. The authorization goes to the origin of the URI only: a redirect that leads
+    /// elsewhere is followed without it.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Answer, Failure> {
+        let origin = uri;
         let mut uri = uri.clone();
         let mut redirects = Vec::new();
         loop {
-            let response = self.ask(&uri, headers).await?;
+            let authorization = authorization.filter(|_| same_origin(origin, &uri));
+            let response = self.ask_once(&method, &uri, headers, authorization).await?;
             match redirect::next_hop(&uri, &redirects, response.status(), response.headers())? {
                 Some(next) => redirects.push(std::mem::replace(&mut uri, next)),
                 None => return Ok(Answer { response, final_uri: uri, redirects }),
@@ -92,9 +120,16 @@ impl UpstreamClient {
         }
     }
 
-    async fn ask(&self, uri: &Uri, headers: &HeaderMap) -> Result<Response<Incoming>, Failure> {
+    async fn ask_once(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response<Incoming>, Failure> {
         let attempted = || format!("cannot fetch `{}`", uri.redacted());
-        let request = request(uri, headers).map_err(|error| Failure::because(attempted(), &error))?;
+        let request = request(method, uri, headers, authorization);
+        let request = request.map_err(|error| Failure::because(attempted(), &error))?;
         match timeout(self.header_timeout, self.send(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::because(attempted(), cause(&error))),
@@ -116,14 +151,26 @@ impl UpstreamClient {
     }
 }
 
-fn request(uri: &Uri, headers: &HeaderMap) -> http::Result<Request<Empty<Bytes>>> {
-    let mut request = Request::get(uri.as_str()).body(Empty::new())?;
+fn request(
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    authorization: Option<&HeaderValue>,
+) -> http::Result<Request<Empty<Bytes>>> {
+    let mut request = Request::builder().method(method).uri(uri.as_str()).body(Empty::new())?;
     let fields = request.headers_mut();
     fields.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     fields.extend(headers.clone());
+    if let Some(authorization) = authorization {
+        fields.insert(header::AUTHORIZATION, authorization.clone());
+    }
     Ok(request)
+}
+
+fn same_origin(one: &Uri, other: &Uri) -> bool {
+    one.scheme() == other.scheme() && one.authority() == other.authority()
 }
 
 /// The error below the one of the client, which only says that the client had an error.

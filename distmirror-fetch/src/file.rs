@@ -63,7 +63,10 @@ impl Fetcher for FileFetcher {
         check_end(&answer.response, total.is_some() || !job.artifact.expected.is_empty())?;
         let content = content_of(&answer);
         let body = answer.response.into_body();
-        if let Err(failure) = transfer::receive(body, total, &mut spool, meter, self.client.idle_timeout()).await {
+        meter.set_total(total);
+        meter.set_bytes(spool.received());
+        let came = |bytes| meter.add_bytes(bytes);
+        if let Err(failure) = transfer::receive(body, total, &mut spool, came, self.client.idle_timeout()).await {
             // If even this fails, the next attempt starts anew: no reason to hide the first cause.
             let _ = spool.keep().await;
             return Err(failure);
@@ -82,25 +85,15 @@ struct Opened {
 async fn begin(answer: Answer, spool: &mut Spool) -> Result<Opened, Failure> {
     let response = &answer.response;
     if response.status() != StatusCode::OK {
-        return Err(refused(&answer));
+        return Err(answer.refusal());
     }
     let total = length(response);
     spool.restart(resume::validator(response.headers(), total)).await?;
     Ok(Opened { answer, total })
 }
 
-fn refused(answer: &Answer) -> Failure {
-    let status = answer.response.status();
-    let mut failure = Failure::new(format!("`{}` answered {status}", answer.final_uri.redacted()));
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let value = answer.response.headers().get(header::RETRY_AFTER);
-        failure.retry_after = value.and_then(|value| headers::retry_after(value, std::time::SystemTime::now()));
-    }
-    failure
-}
-
 /// The length of the body as far as it is announced.
-fn length(response: &Response<Incoming>) -> Option<u64> {
+pub(crate) fn length(response: &Response<Incoming>) -> Option<u64> {
     response.body().size_hint().exact()
 }
 

@@ -2,35 +2,26 @@
 
 use std::time::Duration;
 
-use distmirror_core::{Failure, ProgressMeter, Spool, error};
+use bytes::{Bytes, BytesMut};
+use distmirror_core::{Failure, Hashing, Spool, error};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-/// Takes a body in. `total` is how many bytes the spool has at the end, if upstream announced that.
+/// Takes a body in. `total` is how many bytes the spool has at the end, if that is known. `came` is told of each piece, in bytes.
 ///
 /// What came before a failure stays in the spool, except where it is more than the limit.
-pub(crate) async fn receive(
+pub(crate) async fn receive<H: Hashing>(
     mut body: Incoming,
     total: Option<u64>,
-    spool: &mut Spool,
-    meter: &ProgressMeter,
+    spool: &mut Spool<H>,
+    came: impl Fn(u64),
     idle_timeout: Duration,
 ) -> Result<(), Failure> {
-    let counter = metrics::counter!("distmirror_fetch_bytes_total");
-    meter.set_total(total);
-    meter.set_bytes(spool.received());
-    loop {
-        let frame = match timeout(idle_timeout, body.frame()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(cause))) => return Err(truncated(spool, total, &error::chain(&cause))),
-            Err(_) => return Err(truncated(spool, total, &format!("timed out, nothing came for {idle_timeout:?}"))),
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        counter.increment(data.len() as u64);
+    while let Some(data) = next_piece(&mut body, idle_timeout).await.map_err(|cause| truncated(spool, total, &cause))? {
+        let bytes = data.len() as u64;
         take_in(spool, data).await?;
-        meter.set_bytes(spool.received());
+        came(bytes);
     }
     match total {
         Some(total) if total != spool.received() => Err(truncated(spool, Some(total), "the body ended")),
@@ -38,7 +29,41 @@ pub(crate) async fn receive(
     }
 }
 
-async fn take_in(spool: &mut Spool, data: bytes::Bytes) -> Result<(), Failure> {
+/// Reads a small body into memory: a manifest, a token.
+pub(crate) async fn receive_small(mut body: Incoming, limit: u64, idle_timeout: Duration) -> Result<Bytes, Failure> {
+    let too_large =
+        || Failure::new(format!("too large: the answer has more than the {limit} bytes that are read of its kind"));
+    if hyper::body::Body::size_hint(&body).lower() > limit {
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::new();
+    let cut = |received: usize, cause: String| Failure::new(format!("truncated after {received} bytes: {cause}"));
+    while let Some(data) = next_piece(&mut body, idle_timeout).await.map_err(|cause| cut(bytes.len(), cause))? {
+        if (bytes.len() + data.len()) as u64 > limit {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+/// The next piece of a body, `None` at its end; or why none came.
+async fn next_piece(body: &mut Incoming, idle_timeout: Duration) -> Result<Option<Bytes>, String> {
+    loop {
+        match timeout(idle_timeout, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                let Ok(data) = frame.into_data() else { continue };
+                metrics::counter!("distmirror_fetch_bytes_total").increment(data.len() as u64);
+                return Ok(Some(data));
+            }
+            Ok(Some(Err(cause))) => return Err(error::chain(&cause)),
+            Err(_) => return Err(format!("timed out, nothing came for {idle_timeout:?}")),
+        }
+    }
+}
+
+async fn take_in<H: Hashing>(spool: &mut Spool<H>, data: Bytes) -> Result<(), Failure> {
     match spool.write(data).await {
         Err(error @ error::Error::TooLarge { .. }) => {
             spool.restart(None).await?;
@@ -48,7 +73,7 @@ async fn take_in(spool: &mut Spool, data: bytes::Bytes) -> Result<(), Failure> {
     }
 }
 
-fn truncated(spool: &Spool, total: Option<u64>, cause: &str) -> Failure {
+fn truncated<H: Hashing>(spool: &Spool<H>, total: Option<u64>, cause: &str) -> Failure {
     let received = spool.received();
     Failure::new(match total {
         Some(total) => format!("truncated: {received} of {total} bytes: {cause}"),

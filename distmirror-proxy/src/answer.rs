@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use distmirror_core::{Content, Held, Mirror};
+use distmirror_core::{Held, Mirror};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::{
@@ -21,27 +21,26 @@ pub(crate) async fn hit(
     method: &Method,
     request: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let content = &held.content;
-    let etag = format!("\"{}\"", content.blob());
-    let last_modified = content.last_modified.as_deref().and_then(|text| httpdate::parse_http_date(text).ok());
+    let etag = format!("\"{}\"", held.blob);
+    let last_modified = held.last_modified.as_deref().and_then(|text| httpdate::parse_http_date(text).ok());
     let stored = Validators { etag: &etag, last_modified };
-    let fields = || representation_fields(content, &etag);
+    let fields = || representation_fields(held, &etag);
     match condition::evaluate(request, &stored) {
         Outcome::NotModified => return Ok(bodiless(StatusCode::NOT_MODIFIED, fields())),
         Outcome::Failed => return Ok(empty(StatusCode::PRECONDITION_FAILED, fields())),
         Outcome::Proceed => {}
     }
     if *method == Method::HEAD {
-        return Ok(with_length(StatusCode::OK, fields(), content.size, Body::empty()));
+        return Ok(with_length(StatusCode::OK, fields(), held.size, Body::empty()));
     }
     let asked = request.get(header::RANGE).and_then(|value| value.to_str().ok());
     let asked = asked.filter(|_| condition::range_applies(request, &stored));
-    match range::wanted(asked, content.size) {
-        Wanted::Whole => send(mirror, content, None, fields()).await,
-        Wanted::Part(part) => send(mirror, content, Some(part), fields()).await,
+    match range::wanted(asked, held.size) {
+        Wanted::Whole => send(mirror, held, None, fields()).await,
+        Wanted::Part(part) => send(mirror, held, Some(part), fields()).await,
         Wanted::Unsatisfiable => {
             let mut fields = fields();
-            insert(&mut fields, header::CONTENT_RANGE, &format!("bytes */{}", content.size));
+            insert(&mut fields, header::CONTENT_RANGE, &format!("bytes */{}", held.size));
             Ok(empty(StatusCode::RANGE_NOT_SATISFIABLE, fields))
         }
     }
@@ -49,19 +48,15 @@ pub(crate) async fn hit(
 
 async fn send(
     mirror: &Mirror,
-    content: &Content,
+    held: &Held,
     part: Option<Range<u64>>,
     mut fields: HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let read = mirror.open(content, part.clone()).await?;
+    let read = mirror.open(held, part.clone()).await?;
     let (status, length) = match &part {
-        None => (StatusCode::OK, content.size),
+        None => (StatusCode::OK, held.size),
         Some(part) => {
-            insert(
-                &mut fields,
-                header::CONTENT_RANGE,
-                &format!("bytes {}-{}/{}", part.start, part.end - 1, content.size),
-            );
+            insert(&mut fields, header::CONTENT_RANGE, &format!("bytes {}-{}/{}", part.start, part.end - 1, held.size));
             (StatusCode::PARTIAL_CONTENT, part.end - part.start)
         }
     };
@@ -69,24 +64,24 @@ async fn send(
 }
 
 /// The fields that every answer about the representation carries.
-fn representation_fields(content: &Content, etag: &str) -> HeaderMap {
+fn representation_fields(held: &Held, etag: &str) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(16);
     insert(&mut fields, header::ETAG, etag);
     insert(
         &mut fields,
         HeaderName::from_static("repr-digest"),
-        &format!("sha-256=:{}:", STANDARD.encode(content.blob().as_bytes())),
+        &format!("sha-256=:{}:", STANDARD.encode(held.blob.as_bytes())),
     );
     fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     fields.insert("cache-status", HeaderValue::from_static("distmirror; hit"));
-    let content_type = content.content_type.as_deref().unwrap_or("application/octet-stream");
+    let content_type = held.content_type.as_deref().unwrap_or("application/octet-stream");
     insert(&mut fields, header::CONTENT_TYPE, content_type);
     for (name, value) in [
-        (header::LAST_MODIFIED, &content.last_modified),
-        (header::CONTENT_DISPOSITION, &content.content_disposition),
-        (header::CONTENT_ENCODING, &content.content_encoding),
+        (header::LAST_MODIFIED, &held.last_modified),
+        (header::CONTENT_DISPOSITION, &held.content_disposition),
+        (header::CONTENT_ENCODING, &held.content_encoding),
     ] {
         if let Some(value) = value {
             insert(&mut fields, name, value);

@@ -3,9 +3,12 @@
 //! Absolute-form and requests inside a CONNECT tunnel are the proxy face: they name an artifact by its own URI.
 //! Origin-form is the mirror's own site. No path of the site is reachable under a proxied identity, and the reverse.
 
-use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Scheme, Uri, uri::MAX_LENGTH_BYTES};
+pub(crate) mod registry;
+
+use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Registry, Scheme, Uri, uri::MAX_LENGTH_BYTES};
 use http::{HeaderMap, Method, header, request::Parts};
 
+pub use self::registry::{RegistryRequest, Wanted};
 use crate::refusal::{Code, Refusal};
 
 /// How a request reached the proxy.
@@ -25,6 +28,10 @@ pub enum Face {
     Artifact(Vec<ArtifactName>),
     /// A present artifact by its digest.
     Digest(Digest),
+    /// Something of a registry.
+    Registry(Box<RegistryRequest>),
+    /// The URI at which clients of a registry get their tokens, which may also be that of a file.
+    Token(Registry, Uri),
     /// A page of the mirror's own site.
     Site(Page),
 }
@@ -66,7 +73,7 @@ pub(crate) fn identify(parts: &Parts, via: &Via, own_authorities: &[String]) -> 
             if own_authorities.contains(&uri.authority().to_string()) {
                 return site(uri.path_and_query());
             }
-            Ok(Face::Artifact(vec![uri.into()]))
+            proxied(uri)
         }
         Via::Plain if parts.method == Method::OPTIONS && parts.uri.path() == "*" => Ok(Face::Site(Page::Welcome)),
         Via::Plain => site(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
@@ -104,7 +111,20 @@ fn tunnelled(
     }
     let uri = Uri::from_parts(Scheme::Https, authority.clone(), path)
         .map_err(|error| Refusal::bad_request(error.to_string()))?;
-    Ok(Face::Artifact(vec![uri.into()]))
+    proxied(uri)
+}
+
+/// Something under its own URI.
+fn proxied(uri: Uri) -> Result<Face, Refusal> {
+    if registry::is_registry_path(uri.path()) && registry::of_token_end_point(&uri).is_none() {
+        let registry = Registry::at(uri.authority(), uri.scheme());
+        let target = uri.path_and_query().to_owned();
+        return registry::proxied(registry, uri, &target).map(|request| Face::Registry(Box::new(request)));
+    }
+    Ok(match registry::of_token_end_point(&uri) {
+        Some(registry) => Face::Token(registry, uri),
+        None => Face::Artifact(vec![uri.into()]),
+    })
 }
 
 /// RFC 9112 section 3.2: an HTTP/1.1 request has exactly one `Host` field.
@@ -126,6 +146,9 @@ fn single_host(fields: &HeaderMap, version: http::Version) -> Result<Option<&str
 /// A path of the mirror's own site.
 fn site(path_and_query: &str) -> Result<Face, Refusal> {
     let path = path_and_query.split('?').next().unwrap_or_default();
+    if registry::is_registry_path(path) {
+        return Ok(Face::Registry(Box::new(registry::at_site(path_and_query))));
+    }
     let (first, rest) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     let page = match (first, rest) {
         ("", _) => Page::Welcome,

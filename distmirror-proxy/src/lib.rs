@@ -32,6 +32,7 @@ pub mod face;
 mod leaf;
 pub mod range;
 mod refusal;
+mod registry;
 mod serve;
 mod site;
 mod tls;

@@ -14,9 +14,12 @@ use jiff::Timestamp;
 
 use crate::body::Body;
 
+/// The field by which clients know the protocol of a registry.
+pub(crate) const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
+
 /// Why a request was not answered with an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
     Undeclared,
     /// A digest that no file has. Digests cannot be declared, so there is no link.
     UnknownDigest,
@@ -32,6 +35,14 @@ pub(crate) enum Code {
     BadRequest,
     UriTooLong,
     NoSuchPage,
+    /// Nobody declared an image of this repository: clients of registries show the text of a 403, and not that of a 404.
+    Denied,
+    /// The repository is on record, and this manifest is not.
+    ManifestUnknown,
+    /// The repository is on record, and this blob is not.
+    BlobUnknown,
+    NameInvalid,
+    DigestInvalid,
 }
 
 impl Code {
@@ -56,7 +67,43 @@ impl Code {
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
             Self::UriTooLong => ("bad_request", StatusCode::URI_TOO_LONG, "http_request_error"),
             Self::NoSuchPage => ("no_such_page", StatusCode::NOT_FOUND, "http_request_error"),
+            Self::Denied => ("undeclared", StatusCode::FORBIDDEN, "http_request_denied"),
+            Self::ManifestUnknown | Self::BlobUnknown => ("undeclared", StatusCode::NOT_FOUND, "http_request_denied"),
+            Self::NameInvalid | Self::DigestInvalid => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
         }
+    }
+
+    /// The code for clients of registries (OCI distribution specification, "Error Codes"). Trouble has none there; `UNAVAILABLE`
+    /// is what the registry of the CNCF says.
+    fn of_registry(self) -> &'static str {
+        match self {
+            Self::Denied | Self::Undeclared | Self::Quarantined | Self::Misdirected => "DENIED",
+            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
+            Self::BlobUnknown | Self::UnknownDigest => "BLOB_UNKNOWN",
+            Self::NameInvalid | Self::BadRequest | Self::UriTooLong => "NAME_INVALID",
+            Self::DigestInvalid => "DIGEST_INVALID",
+            Self::MethodNotAllowed | Self::NoSuchPage => "UNSUPPORTED",
+            Self::Pending
+            | Self::FetchFailed
+            | Self::StorageUnavailable
+            | Self::CatalogUnavailable
+            | Self::BlobMissing
+            | Self::BlobCorrupt => "UNAVAILABLE",
+        }
+    }
+
+    /// Whether it says that there is nothing, and not that something is wrong.
+    pub(crate) fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::Undeclared
+                | Self::Denied
+                | Self::ManifestUnknown
+                | Self::BlobUnknown
+                | Self::NameInvalid
+                | Self::DigestInvalid
+                | Self::NoSuchPage
+        )
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -66,7 +113,7 @@ impl Code {
     /// What the client, or the person behind it, can do beyond what the detail says.
     fn remedy(self) -> Option<&'static str> {
         Some(match self {
-            Self::Undeclared => {
+            Self::Undeclared | Self::Denied => {
                 "Nobody declared it yet. Declare it, with a reason, and it will be fetched once and kept"
             }
             Self::Pending => "It is declared and on its way. Try again in a moment",
@@ -78,7 +125,14 @@ impl Code {
             Self::Quarantined => "It was taken out of service. Its page says who did so and why",
             Self::MethodNotAllowed => "Only GET and HEAD are served",
             Self::Misdirected => "One connection serves one host: open another for another",
-            Self::UnknownDigest | Self::BadRequest | Self::UriTooLong | Self::NoSuchPage => return None,
+            Self::UnknownDigest
+            | Self::BadRequest
+            | Self::UriTooLong
+            | Self::NoSuchPage
+            | Self::ManifestUnknown
+            | Self::BlobUnknown
+            | Self::NameInvalid
+            | Self::DigestInvalid => return None,
         })
     }
 }
@@ -93,6 +147,8 @@ pub(crate) struct Refusal {
     /// The page that declares or shows it.
     link: Option<String>,
     retry_after_s: Option<u64>,
+    /// Whether a client of a registry asked, who reads JSON of another form.
+    of_registry: bool,
 }
 
 impl Refusal {
@@ -103,7 +159,12 @@ impl Refusal {
             Code::BlobMissing | Code::BlobCorrupt => Some(60),
             _ => None,
         };
-        Self { code, detail: detail.into(), subject: None, link: None, retry_after_s }
+        Self { code, detail: detail.into(), subject: None, link: None, retry_after_s, of_registry: false }
+    }
+
+    /// The same for a client of a registry.
+    pub(crate) fn of_registry(self) -> Self {
+        Self { of_registry: true, ..self }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -114,6 +175,17 @@ impl Refusal {
     pub(crate) fn undeclared(name: &ArtifactName, admin_url: &str) -> Self {
         let link = format!("{admin_url}/declare?uri={}", percent_encode(name.as_str()));
         Self { link: Some(link), ..Self::new(Code::Undeclared, "") }.about(name)
+    }
+
+    /// Nobody declared an image in this place, which is a reference as far as it is known; links to the page that does.
+    pub(crate) fn denied(reference: &str, admin_url: &str) -> Self {
+        Self::new(Code::Denied, "").about(&reference).declared_at(reference, admin_url)
+    }
+
+    /// Links to the page that declares an image.
+    pub(crate) fn declared_at(self, reference: &str, admin_url: &str) -> Self {
+        let link = format!("{admin_url}/declare?kind=image&reference={}", percent_encode(reference));
+        Self { link: Some(link), ..self }
     }
 
     /// It is declared and not in service; the page of the artifact says more.
@@ -144,7 +216,7 @@ impl Refusal {
     }
 
     /// Names the artifact.
-    pub(crate) fn about(self, name: &ArtifactName) -> Self {
+    pub(crate) fn about(self, name: &impl ToString) -> Self {
         Self { subject: Some(name.to_string()), ..self }
     }
 
@@ -153,15 +225,21 @@ impl Refusal {
         Self { link: Some(format!("{admin_url}/artifacts/{id}")), ..self }
     }
 
-    /// Writes the answer. The body is problem details if the client prefers JSON to text.
+    /// Writes the answer. The body is problem details if the client prefers JSON to text, and an OCI error for a client of a
+    /// registry.
     pub(crate) fn into_response(self, request: &HeaderMap) -> Response<Body> {
         let (code, status, error) = self.code.row();
-        let json = prefers_json(request);
-        let text = if json { self.problem(code, status) } else { self.text(code) };
+        let (text, content_type) = match self.of_registry {
+            true => (self.oci_error(code), "application/json"),
+            false if prefers_json(request) => (self.problem(code, status), "application/problem+json"),
+            false => (self.text(code), "text/plain; charset=utf-8"),
+        };
         let mut response = Response::new(Body::full(text));
         *response.status_mut() = status;
         let fields = response.headers_mut();
-        let content_type = if json { "application/problem+json" } else { "text/plain; charset=utf-8" };
+        if self.of_registry {
+            fields.insert(API_VERSION.0, HeaderValue::from_static(API_VERSION.1));
+        }
         fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -188,6 +266,16 @@ impl Refusal {
             writeln!(text, "{link}").expect("writing to a String cannot fail");
         }
         text
+    }
+
+    /// What clients of registries show is the message alone, so that everything stands in it.
+    fn oci_error(&self, code: &str) -> String {
+        let subject = self.subject.as_ref().map(|name| format!(" {name}.")).unwrap_or_default();
+        let sentences: Vec<_> = self.sentences().collect();
+        let link = self.link.as_ref().map(|link| format!(": {link}")).unwrap_or_default();
+        let message = format!("distmirror: {code}:{subject} {}{link}", sentences.join(". "));
+        let error = serde_json::json!({"code": self.code.of_registry(), "message": message});
+        serde_json::json!({"errors": [error]}).to_string()
     }
 
     fn problem(&self, code: &str, status: StatusCode) -> String {

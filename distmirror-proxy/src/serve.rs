@@ -28,7 +28,7 @@ use crate::{
     connect::{self, Prefixed},
     face::{self, Face, Via},
     refusal::{Code, Refusal},
-    site,
+    registry, site,
     tls::Leaves,
 };
 
@@ -174,21 +174,24 @@ impl Connection {
     async fn find(&self, parts: &Parts, via: &Via) -> Result<Response<Body>, Refusal> {
         let face = face::identify(parts, via, &self.shared.options.own_authorities)?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
-            return Err(Refusal::new(Code::MethodNotAllowed, format!("`{}` changes nothing here", parts.method)));
+            let refusal = Refusal::new(Code::MethodNotAllowed, format!("`{}` changes nothing here", parts.method));
+            return Err(if matches!(face, Face::Registry(_)) { refusal.of_registry() } else { refusal });
         }
         match face {
             Face::Artifact(names) => self.artifact(parts, &names).await,
             Face::Digest(digest) => self.digest(parts, &digest).await,
+            Face::Registry(request) => registry::answer(self, parts, &request).await,
+            Face::Token(registry, uri) => registry::token(self, parts, &registry, uri).await,
             Face::Site(page) => site::answer(&self.shared, &page, via, parts).await,
         }
     }
 
-    async fn artifact(&self, parts: &Parts, names: &[ArtifactName]) -> Result<Response<Body>, Refusal> {
+    pub(crate) async fn artifact(&self, parts: &Parts, names: &[ArtifactName]) -> Result<Response<Body>, Refusal> {
         for name in names {
             let resolution =
                 self.shared.mirror.resolve(name).await.map_err(|error| Refusal::from(error).about(name))?;
             match resolution {
-                Resolution::Undeclared => {}
+                Resolution::Undeclared | Resolution::NotInRepository | Resolution::Unfetched(..) => {}
                 Resolution::Present(held) => return self.hit(parts, &held).await,
                 Resolution::Withheld(artifact) => return Err(self.withheld(&artifact)),
             }
@@ -200,7 +203,7 @@ impl Connection {
 
     async fn digest(&self, parts: &Parts, digest: &Digest) -> Result<Response<Body>, Refusal> {
         match self.shared.mirror.resolve_digest(digest).await? {
-            Resolution::Undeclared => {
+            Resolution::Undeclared | Resolution::NotInRepository | Resolution::Unfetched(..) => {
                 Err(Refusal::new(Code::UnknownDigest, format!("no declared file has the digest {digest}")))
             }
             Resolution::Present(held) => self.hit(parts, &held).await,
@@ -208,16 +211,16 @@ impl Connection {
         }
     }
 
-    async fn hit(&self, parts: &Parts, held: &Held) -> Result<Response<Body>, Refusal> {
+    pub(crate) async fn hit(&self, parts: &Parts, held: &Held) -> Result<Response<Body>, Refusal> {
         let answered = answer::hit(&self.shared.mirror, held, &parts.method, &parts.headers).await;
-        answered.map_err(|refusal| refusal.about(&held.name).linked(held.id, &self.shared.options.admin_url))
+        answered.map_err(|refusal| refusal.about(&held.name).linked(held.artifact, &self.shared.options.admin_url))
     }
 
-    fn withheld(&self, artifact: &Artifact) -> Refusal {
+    pub(crate) fn withheld(&self, artifact: &Artifact) -> Refusal {
         Refusal::withheld(artifact, &self.shared.options.admin_url)
     }
 
-    fn miss(&self, name: &ArtifactName, parts: &Parts) -> MissReport {
+    pub(crate) fn miss(&self, name: &ArtifactName, parts: &Parts) -> MissReport {
         let now = Timestamp::now();
         MissReport {
             name: name.clone(),

@@ -8,8 +8,10 @@ use serde::Deserialize;
 pub(super) struct Artifact {
     /// Its id.
     pub(super) id: String,
-    /// Its canonical URI.
-    pub(super) uri: String,
+    /// The canonical URI of a file.
+    uri: Option<String>,
+    /// The canonical reference of an image.
+    reference: Option<String>,
     /// `pending`, `fetching`, `present`, `failed` or `quarantined`.
     pub(super) state: String,
     /// `verified` or `first-use`.
@@ -18,8 +20,14 @@ pub(super) struct Artifact {
     pub(super) sha256: Option<String>,
     /// SHA-512 in hexadecimal, once it is present.
     pub(super) sha512: Option<String>,
-    /// Size in bytes, once it is present.
-    pub(super) size: Option<u64>,
+    /// Size in bytes, once it is present; of an image, that of its manifest.
+    size: Option<u64>,
+    /// Size in bytes of all parts of an image, once it is present.
+    total_size: Option<u64>,
+    /// Whether all platforms of an image that were declared are here.
+    whole: Option<bool>,
+    /// The platforms of an image.
+    pub(super) platforms: Option<Vec<Platform>>,
     /// As upstream sent it.
     pub(super) content_type: Option<String>,
     /// Who wants it and why.
@@ -44,6 +52,15 @@ pub(super) struct Artifact {
     pub(super) fetched_at: Option<Timestamp>,
 }
 
+/// A platform of an image.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Platform {
+    /// `OS/ARCHITECTURE[/VARIANT]`.
+    pub(super) platform: String,
+    /// Whether it is here.
+    pub(super) present: bool,
+}
+
 /// Who wants an artifact, and why.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Declaration {
@@ -57,6 +74,8 @@ pub(super) struct Declaration {
     pub(super) license: Option<String>,
     /// Where the request was discussed.
     pub(super) ticket: Option<String>,
+    /// The tag by which the person knew an image.
+    pub(super) tag: Option<String>,
     /// When.
     pub(super) at: Timestamp,
 }
@@ -83,13 +102,30 @@ pub(super) struct Source {
 }
 
 impl Artifact {
-    /// Whether nothing happens to it any more by what is running now.
-    pub(super) fn is_settled(&self) -> bool {
-        matches!(self.state.as_str(), "present" | "failed" | "quarantined")
+    /// Its canonical name: the URI of a file, the reference of an image.
+    pub(super) fn name(&self) -> &str {
+        self.uri.as_deref().or(self.reference.as_deref()).unwrap_or("-")
     }
 
-    /// Whether it is in service.
+    /// Size in bytes of all that it consists of, once it is present.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.total_size.or(self.size)
+    }
+
+    /// Whether nothing happens to it any more by what is running now.
+    pub(super) fn is_settled(&self) -> bool {
+        match self.state.as_str() {
+            "present" => self.is_whole() || self.last_error.is_some(),
+            state => matches!(state, "failed" | "quarantined"),
+        }
+    }
+
+    /// Whether it is in service with all that was declared of it.
     pub(super) fn is_present(&self) -> bool {
-        self.state == "present"
+        self.state == "present" && self.is_whole()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.whole.unwrap_or(true)
     }
 }

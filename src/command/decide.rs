@@ -42,7 +42,7 @@ async fn decide(
         print::json(out, &answer)?;
     } else {
         let artifact: Artifact = api.read(&answer)?;
-        writeln!(out, "{}  {}", printable(&artifact.state), printable(&artifact.uri))?;
+        writeln!(out, "{}  {}", printable(&artifact.state), printable(artifact.name()))?;
     }
     Ok(Exit::Done)
 }

@@ -1,8 +1,9 @@
-//! `declare file`: declares each URI, and waits until the files are here if that is wanted.
+//! `declare`: declares each file or image, and waits until they are here if that is wanted.
 
 use std::io::Write;
 
 use reqwest::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
@@ -15,7 +16,7 @@ use super::{
     print::{self, bytes, moment, printable},
     progress::Progress,
 };
-use crate::cli::DeclareFileArgs;
+use crate::cli::{DeclareArgs, DeclareFileArgs, DeclareImageArgs};
 
 /// `declare file`. One URI that is refused does not keep the others from being declared.
 pub(super) async fn files(args: &DeclareFileArgs, out: &mut dyn Write) -> Result<Exit> {
@@ -23,11 +24,58 @@ pub(super) async fn files(args: &DeclareFileArgs, out: &mut dyn Write) -> Result
         let message = "a checksum belongs to one file: give one URI, or leave out --sha256 and --integrity";
         return Err(Error::Usage(message.to_owned()));
     }
-    let api = Api::new(&args.client)?;
+    let api = Api::new(&args.common.client)?;
+    let request = |uri: &String| {
+        let mut request = json!({ "kind": "file", "uri": uri });
+        add(&mut request, [("sha256", &args.sha256), ("integrity", &args.integrity)]);
+        (uri.clone(), request)
+    };
+    declare(&api, &args.common, args.uris.iter().map(request).collect(), out).await
+}
+
+/// `declare image`. Tags are only resolved if that is asked for: what they name is a decision.
+pub(super) async fn images(args: &DeclareImageArgs, out: &mut dyn Write) -> Result<Exit> {
+    let api = Api::new(&args.common.client)?;
+    let mut requests = Vec::with_capacity(args.references.len());
+    for reference in &args.references {
+        let pinned =
+            if args.resolve && !reference.contains('@') { resolve(&api, reference).await? } else { reference.clone() };
+        let mut request = json!({ "kind": "image", "reference": pinned });
+        if args.all_platforms {
+            request["platforms"] = json!("all");
+        } else if !args.platforms.is_empty() {
+            request["platforms"] = json!(args.platforms);
+        }
+        requests.push((reference.clone(), request));
+    }
+    declare(&api, &args.common, requests, out).await
+}
+
+/// The reference with the digest that its tag names now.
+async fn resolve(api: &Api, reference: &str) -> Result<String> {
+    let (_, answer) = api.post(&["images", "resolve"], Some(&json!({ "reference": reference }))).await?;
+    let Resolved { reference: pinned } = api.read(&answer)?;
+    // How the registry is reached was said with the tag, and is no part of the name.
+    let scheme = if reference.starts_with("http://") { "http://" } else { "" };
+    complain(format_args!("{} is now {}", printable(reference), printable(&pinned)));
+    Ok(format!("{scheme}{pinned}"))
+}
+
+/// What a tag names at this moment.
+#[derive(Debug, Deserialize)]
+struct Resolved {
+    reference: String,
+}
+
+/// Sends these requests, each with the name by which the person knows it.
+async fn declare(api: &Api, args: &DeclareArgs, requests: Vec<(String, Value)>, out: &mut dyn Write) -> Result<Exit> {
     let mut exit = Exit::Done;
     let mut declared = Vec::new();
-    for uri in &args.uris {
-        match api.post(&["artifacts"], Some(&request(args, uri))).await {
+    let several = requests.len() > 1;
+    for (name, mut request) in requests {
+        request["reason"] = json!(args.reason);
+        add(&mut request, [("project", &args.project), ("license", &args.license), ("ticket", &args.ticket)]);
+        match api.post(&["artifacts"], Some(&request)).await {
             Ok((status, answer)) => {
                 let artifact = Followed { shown: api.read(&answer)?, answer };
                 if !args.client.json {
@@ -36,7 +84,7 @@ pub(super) async fn files(args: &DeclareFileArgs, out: &mut dyn Write) -> Result
                 declared.push(artifact);
             }
             Err(error @ Error::Refused { .. }) => {
-                let prefix = if args.uris.len() > 1 { format!("{}: ", printable(uri)) } else { String::new() };
+                let prefix = if several { format!("{}: ", printable(&name)) } else { String::new() };
                 complain(format_args!("{prefix}{error}"));
                 exit = Exit::Failed;
             }
@@ -44,7 +92,7 @@ pub(super) async fn files(args: &DeclareFileArgs, out: &mut dyn Write) -> Result
         }
     }
     if args.wait {
-        follow(&api, &mut declared).await?;
+        follow(api, &mut declared).await?;
         exit = conclude(&declared, exit, args.client.json, out)?;
     }
     if args.client.json {
@@ -59,27 +107,19 @@ struct Followed {
     shown: Artifact,
 }
 
-fn request(args: &DeclareFileArgs, uri: &str) -> Value {
-    let mut request = json!({ "kind": "file", "uri": uri, "reason": args.reason });
-    let optional = [
-        ("sha256", &args.sha256),
-        ("integrity", &args.integrity),
-        ("project", &args.project),
-        ("license", &args.license),
-        ("ticket", &args.ticket),
-    ];
-    for (field, value) in optional {
+/// Adds the fields that were given.
+fn add<const COUNT: usize>(request: &mut Value, fields: [(&str, &Option<String>); COUNT]) {
+    for (field, value) in fields {
         if let Some(value) = value {
             request[field] = json!(value);
         }
     }
-    request
 }
 
 fn announce(status: StatusCode, artifact: &Artifact, out: &mut dyn Write) -> Result<()> {
     let what = if status == StatusCode::CREATED { "declared" } else { "already declared" };
-    let Artifact { id, uri, state, .. } = artifact;
-    writeln!(out, "{what}  {}  {}  ({})", printable(id), printable(uri), printable(state))?;
+    let (id, name, state) = (&artifact.id, artifact.name(), &artifact.state);
+    writeln!(out, "{what}  {}  {}  ({})", printable(id), printable(name), printable(state))?;
     Ok(out.flush()?)
 }
 
@@ -108,7 +148,13 @@ fn conclude(artifacts: &[Followed], mut exit: Exit, is_json: bool, out: &mut dyn
             exit = Exit::Failed;
         } else if !is_json {
             let sha256 = shown.sha256.as_deref().unwrap_or("-");
-            writeln!(out, "present  sha256:{}  {}  {}", printable(sha256), bytes(shown.size), printable(&shown.uri))?;
+            writeln!(
+                out,
+                "present  sha256:{}  {}  {}",
+                printable(sha256),
+                bytes(shown.size()),
+                printable(shown.name())
+            )?;
         }
     }
     Ok(exit)
@@ -118,7 +164,7 @@ fn why_not(artifact: &Artifact) -> String {
     let cause = artifact.quarantine_reason.as_ref().or(artifact.last_error.as_ref());
     let cause = cause.map_or("the server does not say why", String::as_str);
     let again = artifact.next_attempt_at.map(|at| format!("; it is tried again at {}", moment(at)));
-    format!("{}  {}: {cause}{}", artifact.state, artifact.uri, again.unwrap_or_default())
+    format!("{}  {}: {cause}{}", artifact.state, artifact.name(), again.unwrap_or_default())
 }
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);

@@ -18,13 +18,22 @@ use crate::cli::{ListArgs, MissesArgs};
 /// `list`
 pub(super) async fn artifacts(args: &ListArgs, out: &mut dyn Write) -> Result<Exit> {
     let api = Api::new(&args.client)?;
-    let filter = [("state", &args.state), ("host", &args.host), ("project", &args.project), ("q", &args.search)];
+    let filter = [
+        ("kind", &args.kind),
+        ("state", &args.state),
+        ("host", &args.host),
+        ("project", &args.project),
+        ("q", &args.search),
+    ];
     let pages = Pages::new(&api, "artifacts", &filter, args.limit);
     if args.client.json {
         return pages.print_json(out).await;
     }
-    let row = |artifact: Artifact| [artifact.state, bytes(artifact.size), artifact.id, artifact.uri];
-    pages.print_table(out, ["STATE", "SIZE", "ID", "URI"], row).await
+    let row = |artifact: Artifact| {
+        let (size, name) = (bytes(artifact.size()), artifact.name().to_owned());
+        [artifact.state, size, artifact.id, name]
+    };
+    pages.print_table(out, ["STATE", "SIZE", "ID", "NAME"], row).await
 }
 
 /// `misses`
@@ -34,14 +43,18 @@ pub(super) async fn misses(args: &MissesArgs, out: &mut dyn Write) -> Result<Exi
     if args.client.json {
         return pages.print_json(out).await;
     }
-    let row = |miss: Miss| [miss.count.to_string(), moment(miss.last_seen), miss.client, miss.uri];
-    pages.print_table(out, ["COUNT", "LAST SEEN", "CLIENT", "URI"], row).await
+    let row = |miss: Miss| {
+        let name = miss.uri.or(miss.reference).unwrap_or_default();
+        [miss.count.to_string(), moment(miss.last_seen), miss.client, name]
+    };
+    pages.print_table(out, ["COUNT", "LAST SEEN", "CLIENT", "NAME"], row).await
 }
 
 /// What the API says about a miss, as far as it is printed for people.
 #[derive(Debug, Deserialize)]
 struct Miss {
-    uri: String,
+    uri: Option<String>,
+    reference: Option<String>,
     count: u64,
     last_seen: Timestamp,
     client: String,

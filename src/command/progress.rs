@@ -42,7 +42,7 @@ impl Progress {
                 states[number].clone_from(&artifact.state);
                 // How it ends is told with the result.
                 if !artifact.is_settled() {
-                    complain(printable(&format!("{}  {}", artifact.state, artifact.uri)));
+                    complain(printable(&format!("{}  {}", artifact.state, artifact.name())));
                 }
             }
             Self::Lines(_) => {}
@@ -58,7 +58,7 @@ impl Progress {
 }
 
 fn move_bar(bar: &ProgressBar, artifact: &Artifact) {
-    bar.set_message(format!("{} {}", printable(&artifact.state), file_name(&artifact.uri)));
+    bar.set_message(format!("{} {}", printable(&artifact.state), file_name(artifact.name())));
     if let Some(progress) = artifact.progress {
         if let Some(total) = progress.total.filter(|_| bar.length().is_none()) {
             bar.set_length(total);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{
     Exit,
     api::Api,
-    artifact::{Artifact, Declaration, Source},
+    artifact::{Artifact, Declaration, Platform, Source},
     error::Result,
     print::{self, bytes, moment, printable},
 };
@@ -36,11 +36,12 @@ fn lines(artifact: &Artifact) -> Vec<(&'static str, String)> {
     let source = artifact.source.as_ref();
     let lines = [
         ("id", Some(artifact.id.clone())),
-        ("uri", Some(artifact.uri.clone())),
+        ("name", Some(artifact.name().to_owned())),
         ("state", Some(artifact.state.clone())),
         ("quarantined because", artifact.quarantine_reason.clone()),
         ("trust", Some(trust(&artifact.trust).to_owned())),
-        ("size", artifact.size.map(|size| format!("{} ({size} bytes)", bytes(Some(size))))),
+        ("platforms", artifact.platforms.as_deref().map(platforms)),
+        ("size", artifact.size().map(|size| format!("{} ({size} bytes)", bytes(Some(size))))),
         ("content type", artifact.content_type.clone()),
         ("sha256", artifact.sha256.clone()),
         ("sha512", artifact.sha512.clone()),
@@ -57,6 +58,18 @@ fn lines(artifact: &Artifact) -> Vec<(&'static str, String)> {
     lines.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
+/// Those that are here, and those that one could have.
+fn platforms(all: &[Platform]) -> String {
+    let names = |present: bool| {
+        let names: Vec<_> = all.iter().filter(|p| p.present == present).map(|p| p.platform.as_str()).collect();
+        names.join(", ")
+    };
+    match (names(true), names(false)) {
+        (here, others) if others.is_empty() => here,
+        (here, others) => format!("{here} (not here: {others})"),
+    }
+}
+
 fn trust(trust: &str) -> &str {
     match trust {
         "verified" => "verified against a declared checksum",
@@ -71,8 +84,12 @@ fn redirects(source: &Source) -> Option<String> {
 
 fn headline(declaration: &Declaration) -> String {
     let mut line = format!("declared by {} on {}", declaration.who, moment(declaration.at));
-    let details =
-        [("project", &declaration.project), ("licence", &declaration.license), ("ticket", &declaration.ticket)];
+    let details = [
+        ("project", &declaration.project),
+        ("licence", &declaration.license),
+        ("ticket", &declaration.ticket),
+        ("tag", &declaration.tag),
+    ];
     for (name, value) in details {
         if let Some(value) = value {
             line.push_str(&format!(", {name} {value}"));

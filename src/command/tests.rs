@@ -184,7 +184,7 @@ fn lists_go_on_to_the_last_page() {
     let outcome = run_words(&words, script());
     let line = format!("present  -     {ID}  http://h/x\n");
     assert_eq!(outcome.end, Ok(Exit::Done));
-    let expected = format!("STATE    SIZE  ID                                    URI\n{line}");
+    let expected = format!("STATE    SIZE  ID                                    NAME\n{line}");
     assert_eq!(outcome.printed, expected + &line.replace("-     ", "-  "));
 
     let outcome = run_words(&[&words[..], &["--json"]].concat(), script());
@@ -208,7 +208,7 @@ fn misses_are_listed_without_upsetting_the_terminal() {
     let outcome = run("misses", vec![exchange("GET /api/v1/misses?limit=200", "200 OK", page)]);
     assert_eq!(
         outcome.printed,
-        "COUNT  LAST SEEN                CLIENT      URI\n3      2026-01-02 03:04:05 UTC  \\u{1b}[31m  http://h/x\n"
+        "COUNT  LAST SEEN                CLIENT      NAME\n3      2026-01-02 03:04:05 UTC  \\u{1b}[31m  http://h/x\n"
     );
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use distmirror_backends::blobs::BlobOptions;
 
-use super::{Config, settings::Settings};
+use super::{Config, SecretSource, settings::Settings};
 
 /// Notes everything that contradicts itself, and every file that is not there.
 pub(super) fn contradictions(config: &Config, settings: &mut Settings) {
@@ -90,6 +90,11 @@ fn files(config: &Config, settings: &mut Settings) {
     }
     for root in &config.fetch.trusted_roots {
         file("fetch.trusted_roots", root, settings);
+    }
+    for credentials in &config.fetch.credentials {
+        if let SecretSource::File(path) = &credentials.secret {
+            file("fetch.credentials", path, settings);
+        }
     }
 }
 

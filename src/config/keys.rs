@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, FetchConfig, LogConfig, ProxyConfig, Secret, parse,
+    AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig, ProxyConfig,
+    Secret, SecretSource, parse,
     settings::Settings,
-    value::{boolean, duration, list, number, option, size, text},
+    value::{Fields, Value, boolean, duration, list, number, option, size, text},
 };
 
 /// Reads everything. What cannot be read keeps its default, and the problem is noted in `settings`.
@@ -71,7 +72,30 @@ fn fetch(settings: &mut Settings, fetch: &mut FetchConfig) {
     settings.read("fetch.trusted_roots", &mut fetch.trusted_roots, list(text(path)));
     settings.not_supported("fetch.proxy");
     settings.not_supported("fetch.require_checksum");
-    settings.not_supported("fetch.credentials");
+    settings.read("fetch.referrers", &mut fetch.referrers, boolean);
+    settings.read("fetch.credentials", &mut fetch.credentials, list(credentials));
+}
+
+fn credentials(value: &Value) -> Result<CredentialsConfig, String> {
+    let mut fields = Fields::of(value)?;
+    let host = fields.read("host", text(|text| Ok(text.to_owned())))?;
+    let username = fields.read("username", text(|text| Ok(text.to_owned())))?;
+    let here = |name: &str| format!("of `{}`: {name}", host.as_deref().unwrap_or_default().escape_debug());
+    let mut secrets = Vec::new();
+    for name in ["password", "token"] {
+        secrets.extend(fields.read(name, text(|text| Ok((name, SecretSource::Here(Secret::new(text))))))?);
+    }
+    for (name, of) in [("password_file", "password"), ("token_file", "token")] {
+        secrets.extend(fields.read(name, text(|text| path(text).map(|path| (of, SecretSource::File(path)))))?);
+    }
+    let token_hosts = fields.read("token_hosts", list(text(|text| Ok(text.to_owned()))))?.unwrap_or_default();
+    fields.end()?;
+    let Some(host) = host.clone() else { return Err("needs a `host`".to_owned()) };
+    let secret = match (secrets.pop(), secrets.is_empty(), &username) {
+        (Some(("password", secret)), true, Some(_)) | (Some(("token", secret)), true, None) => secret,
+        _ => return Err(here("give a `username` with `password_file`, or `token_file` alone")),
+    };
+    Ok(CredentialsConfig { host, username, secret, token_hosts })
 }
 
 fn log(settings: &mut Settings, log: &mut LogConfig) {

@@ -84,6 +84,15 @@ fn every_key_is_read() {
             retries = 0
             allow_addresses = ["10.1.2.0/24:443", "[fd00::/8]:80", "127.0.0.1:8080"]
             trusted_roots = ["{pem}"]
+            referrers = false
+            [[fetch.credentials]]
+            host = "registry.test"
+            username = "me"
+            password_file = "{pem}"
+            token_hosts = ["auth.test"]
+            [[fetch.credentials]]
+            host = "http://other.test:5000"
+            token = "hunter2"
             [log]
             format = "json"
             level = "info,distmirror_proxy=debug"
@@ -115,9 +124,55 @@ fn every_key_is_read() {
             retries: 0,
             allow_addresses: vec!["10.1.2.0/24:443".into(), "[fd00::/8]:80".into(), "127.0.0.1:8080".into()],
             trusted_roots: vec![pem.into()],
+            referrers: false,
+            credentials: vec![
+                CredentialsConfig {
+                    host: "registry.test".into(),
+                    username: Some("me".into()),
+                    secret: SecretSource::File(pem.into()),
+                    token_hosts: vec!["auth.test".into()],
+                },
+                CredentialsConfig {
+                    host: "http://other.test:5000".into(),
+                    username: None,
+                    secret: SecretSource::Here(Secret::new("hunter2")),
+                    token_hosts: Vec::new(),
+                },
+            ],
         }
     );
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
+}
+
+#[test]
+fn credentials_say_whose_they_are() {
+    for (table, problem) in [
+        ("username = 'me'\npassword = 'x'", "needs a `host`"),
+        ("host = 'h.test'", "of `h.test`: give a `username` with `password_file`, or `token_file` alone"),
+        (
+            "host = 'h.test'\nusername = 'me'",
+            "of `h.test`: give a `username` with `password_file`, or `token_file` alone",
+        ),
+        (
+            "host = 'h.test'\npassword = 'x'",
+            "of `h.test`: give a `username` with `password_file`, or `token_file` alone",
+        ),
+        (
+            "host = 'h.test'\nusername = 'me'\ntoken = 'x'",
+            "of `h.test`: give a `username` with `password_file`, or `token_file` alone",
+        ),
+        (
+            "host = 'h.test'\ntoken = 'x'\ntoken_file = 'y'",
+            "of `h.test`: give a `username` with `password_file`, or `token_file` alone",
+        ),
+        ("host = 7", "`host` must be a text in quotes, not a number"),
+        (
+            "host = 'h.test'\ntoken = 'x'\ntokens = 1",
+            "has the unknown key `tokens`: use host, username, password, token, password_file, token_file, token_hosts",
+        ),
+    ] {
+        check(&format!("[[fetch.credentials]]\n{table}"), &[&format!("1: fetch.credentials: {problem}")]);
+    }
 }
 
 #[test]
@@ -246,7 +301,6 @@ fn what_comes_later_is_known_and_refused() {
     check("proxy.listen_tls = [\"127.0.0.1:1\"]", &[&format!("1: proxy.listen_tls: {later}")]);
     check("proxy.transparent_https = [\"127.0.0.1:1\"]", &[&format!("1: proxy.transparent_https: {later}")]);
     check("fetch.require_checksum = true", &[&format!("1: fetch.require_checksum: {later}")]);
-    check("[[fetch.credentials]]\nhost = \"x\"", &[&format!("1: fetch.credentials: {later}")]);
     check("admin.auth.mode = \"oidc\"", &["1: admin.auth.mode: `oidc` is not supported in this version: use `none`"]);
 }
 
@@ -381,7 +435,10 @@ fn the_example_lists_every_key_with_its_default() {
     let mut section = String::new();
     for line in example.lines() {
         let line = line.strip_prefix('#').unwrap_or(line);
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
+        if let Some(list) = line.strip_prefix("[[").and_then(|rest| rest.split(']').next()) {
+            listed.push(list.to_owned());
+            section = format!("{list}.");
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.split(']').next()) {
             section = format!("{name}.");
         } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains(' ')) {
             listed.push(format!("{section}{key}"));

@@ -2,7 +2,7 @@
 //!
 //! In the environment everything is text, so that a number, a truth value and a list may also be written as text.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use toml::de::DeValue;
 
@@ -19,6 +19,8 @@ pub(super) enum Value {
     Boolean(bool),
     /// A list.
     List(Vec<Value>),
+    /// A table in a list, as `[[section]]` writes it.
+    Table(BTreeMap<String, Value>),
     /// Something that no key accepts, by its name in English.
     Other(&'static str),
 }
@@ -34,7 +36,13 @@ impl Value {
             DeValue::Array(values) => Self::List(values.iter().map(|v| Self::from_toml(v.get_ref())).collect()),
             DeValue::Float(_) => Self::Other("a number with a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
-            DeValue::Table(_) => Self::Other("a section"),
+            DeValue::Table(table) => {
+                let entry = |(name, value): (_, &toml::Spanned<DeValue<'_>>)| -> (String, Self) {
+                    let name: &toml::Spanned<std::borrow::Cow<'_, str>> = name;
+                    (name.get_ref().to_string(), Self::from_toml(value.get_ref()))
+                };
+                Self::Table(table.iter().map(entry).collect())
+            }
         }
     }
 
@@ -44,6 +52,7 @@ impl Value {
             Self::Text(text) => matches!(text.trim(), "" | "[]" | "false"),
             Self::List(values) => values.is_empty(),
             Self::Boolean(truth) => !truth,
+            Self::Table(table) => table.is_empty(),
             Self::Integer(_) | Self::Other(_) => false,
         }
     }
@@ -54,6 +63,7 @@ impl Value {
             Self::Integer(_) => "a number",
             Self::Boolean(_) => "true or false",
             Self::List(_) => "a list",
+            Self::Table(_) => "a section",
             Self::Other(what) => what,
         }
     }
@@ -91,6 +101,42 @@ fn members(text: &str) -> Result<Vec<Value>, String> {
     }
     let members = text.split(',').map(str::trim).filter(|member| !member.is_empty());
     Ok(members.map(|member| Value::Text(member.to_owned())).collect())
+}
+
+/// A table in a list: its keys by name, each read once, and none besides.
+pub(super) struct Fields<'a> {
+    table: &'a BTreeMap<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a value that is a table.
+    pub(super) fn of(value: &'a Value) -> Result<Self, String> {
+        match value {
+            Value::Table(table) => Ok(Self { table, known: Vec::new() }),
+            other => Err(other.is_not("a section with double brackets")),
+        }
+    }
+
+    /// Reads a field, if it is there.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, String> {
+        self.known.push(name);
+        self.table.get(name).map(|value| read(value).map_err(|problem| format!("`{name}` {problem}"))).transpose()
+    }
+
+    /// Ends the reading: fields that nobody read are unknown.
+    pub(super) fn end(self) -> Result<(), String> {
+        match self.table.keys().find(|name| !self.known.contains(&name.as_str())) {
+            Some(unknown) => {
+                Err(format!("has the unknown key `{}`: use {}", unknown.escape_debug(), self.known.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// `true` or `false`.

@@ -23,10 +23,16 @@ use crate::{
 /// What is wanted and why.
 #[derive(Debug, Default, Object)]
 struct DeclareRequest {
-    /// `file`, also if it is left out.
+    /// `file` or `image`; if it is left out, whichever of `uri` and `reference` there is.
     kind: Option<String>,
-    /// The `http` or `https` URI; required.
+    /// The `http` or `https` URI of a file; required of one.
     uri: Option<String>,
+    /// The reference of an image with its digest, such as `docker.io/library/debian@sha256:HEX`; required of one. A tag beside
+    /// the digest is kept as a note. With `http://` before it the registry is reached without TLS.
+    reference: Option<String>,
+    /// The platforms that are wanted of an image, as `linux/arm64`, or `all`. If it is left out: `linux/amd64` where the image
+    /// has it, and else all; of an image that is declared already, what was chosen before.
+    platforms: Option<request::Words>,
     /// The SHA-256 that the bytes must have, in hexadecimal.
     sha256: Option<String>,
     /// The SHA-512 that the bytes must have, in hexadecimal.
@@ -86,12 +92,14 @@ impl ArtifactsApi {
     #[expect(clippy::too_many_arguments, reason = "one for each field of the query; this is how they are declared")]
     async fn list(
         &self,
-        /// Only this kind: `file`.
+        /// Only this kind: `file` or `image`.
         kind: Query<Option<String>>,
         /// Only in this state: `pending`, `fetching`, `present`, `failed` or `quarantined`.
         state: Query<Option<String>>,
-        /// Only from this upstream host, with its port unless that is the default one.
+        /// Only from this upstream host or registry, with its port unless that is the default one.
         host: Query<Option<String>>,
+        /// Only images of the repository with this path, such as `library/debian`.
+        repository: Query<Option<String>>,
         /// Only with a declaration for this project.
         project: Query<Option<String>>,
         /// Only with this text in the URI.
@@ -101,18 +109,25 @@ impl ArtifactsApi {
         /// `next` of the page before.
         cursor: Query<Option<String>>,
     ) -> Result<Json<List<Artifact>>, Problem> {
-        let query =
-            ArtifactQuery { kind: kind.0, state: state.0, host: host.0, project: project.0, q: q.0, cursor: cursor.0 };
+        let query = ArtifactQuery {
+            kind: kind.0,
+            state: state.0,
+            host: host.0,
+            repository: repository.0,
+            project: project.0,
+            q: q.0,
+            cursor: cursor.0,
+        };
         let (filter, page) = query.parse(limit.0)?;
         let found = self.0.mirror.catalog().list(&filter, &page).await?;
         Ok(Json(json::artifacts(self.0.mirror.catalog().as_ref(), found).await?))
     }
 
-    /// Find an artifact by its URI
+    /// Find an artifact by its URI or reference
     #[oai(path = "/artifacts/lookup", method = "get")]
     async fn lookup(
         &self,
-        /// The URI, in any form that means the same.
+        /// The URI of a file or the reference of an image, in any form that means the same.
         uri: Query<String>,
     ) -> Result<Json<Artifact>, Problem> {
         let found = self.0.mirror.find(&uri).await.map_err(Problem::of_query)?;
@@ -170,10 +185,13 @@ impl ArtifactsApi {
 
 impl DeclareRequest {
     fn to_domain(&self) -> Declare {
-        let Self { kind, uri, sha256, sha512, integrity, reason, project, license, ticket } = self;
+        let Self { kind, uri, reference, platforms, sha256, sha512, integrity, reason, project, license, ticket } =
+            self;
         Declare {
             kind: kind.clone().unwrap_or_default(),
             uri: uri.clone(),
+            reference: reference.clone(),
+            platforms: platforms.clone().map(|words| words.0).unwrap_or_default(),
             sha256: sha256.clone(),
             sha512: sha512.clone(),
             integrity: integrity.clone(),

@@ -81,7 +81,7 @@ impl Artifacts for Counting {
         unreachable!("{ELSE}")
     }
 
-    async fn blobs(&self, _: ArtifactId) -> Result<Vec<StoredBlob>> {
+    async fn blobs(&self, _: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<StoredBlob>>> {
         unreachable!("{ELSE}")
     }
 

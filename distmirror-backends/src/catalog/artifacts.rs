@@ -13,6 +13,7 @@ use sea_orm::{
     Select, Set,
     sea_query::{Expr, ExprTrait, OnConflict, Query},
 };
+use uuid::Uuid;
 
 use crate::catalog::{
     SqlCatalog,
@@ -23,9 +24,9 @@ use crate::catalog::{
     },
 };
 
-/// How many artifacts' declarations are asked for by one statement: the largest page of a list, and far below the number of
-/// parameters that every database takes.
-const DECLARED_AT_ONCE: usize = page::MAX_LIMIT;
+/// About how many artifacts one statement asks: the largest page of a list, and far below the number of parameters that every
+/// database takes.
+const ASKED_AT_ONCE: usize = page::MAX_LIMIT;
 
 #[async_trait]
 impl Artifacts for SqlCatalog {
@@ -62,10 +63,8 @@ impl Artifacts for SqlCatalog {
     }
 
     async fn declarations(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<Declaration>>> {
-        // Each id once: in two batches it would bring its declarations twice.
-        let ids: Vec<_> = ids.iter().map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect();
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
-        for batch in ids.chunks(DECLARED_AT_ONCE) {
+        for batch in each_once(ids).chunks(ASKED_AT_ONCE) {
             let all = declaration::Entity::find()
                 .filter(declaration::Column::Artifact.is_in(batch.iter().copied()))
                 .order_by_asc(declaration::Column::At)
@@ -77,11 +76,18 @@ impl Artifacts for SqlCatalog {
         Ok(found)
     }
 
-    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>> {
-        let all = artifact_blob::Entity::find()
-            .filter(artifact_blob::Column::Artifact.eq(id.0))
-            .order_by_asc(artifact_blob::Column::Position);
-        Ok(self.rows(all).await?.into_iter().map(artifact_blob::Model::stored).collect::<Attempt<_>>()?)
+    async fn blobs(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<StoredBlob>>> {
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for batch in each_once(ids).chunks(ASKED_AT_ONCE) {
+            let all = artifact_blob::Entity::find()
+                .filter(artifact_blob::Column::Artifact.is_in(batch.iter().copied()))
+                .order_by_asc(artifact_blob::Column::Artifact)
+                .order_by_asc(artifact_blob::Column::Position);
+            for row in self.rows(all).await? {
+                found.entry(ArtifactId(row.artifact)).or_default().push(row.stored()?);
+            }
+        }
+        Ok(found)
     }
 
     async fn totals(&self) -> Result<Totals> {
@@ -96,22 +102,25 @@ impl Artifacts for SqlCatalog {
 
     async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
         let columns = artifact::ActiveModel {
-            state: Set(State::Quarantined.as_str().to_owned()),
             quarantine_reason: Set(Some(text(reason))),
-            ..Default::default()
+            ..artifact::ActiveModel::waiting(State::Quarantined, None)
         };
         let entry = audit::ActiveModel::new(now, who, "quarantined", Some(id), reason);
-        self.write(|| self.decide(id, rules::check_quarantine, |_| columns.clone(), &entry)).await
+        self.write(|| self.decide(id, rules::check_quarantine, |_, _| columns.clone(), &entry)).await
     }
 
     async fn release(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
-        let columns = artifact::ActiveModel {
-            state: Set(State::Present.as_str().to_owned()),
-            quarantine_reason: Set(None),
-            ..Default::default()
+        let columns = |row: &artifact::Model, before: &Artifact| {
+            let released = Artifact { state: State::Present, ..before.clone() };
+            let columns = if released.lacks_something() {
+                artifact::ActiveModel::due_again(row, &released, now)
+            } else {
+                artifact::ActiveModel::waiting(State::Present, None)
+            };
+            artifact::ActiveModel { quarantine_reason: Set(None), ..columns }
         };
         let entry = audit::ActiveModel::new(now, who, "released", Some(id), reason);
-        self.write(|| self.decide(id, rules::check_release, |_| columns.clone(), &entry)).await
+        self.write(|| self.decide(id, rules::check_release, columns, &entry)).await
     }
 }
 
@@ -120,7 +129,7 @@ impl SqlCatalog {
         let transaction = self.begin().await?;
         let own_id = ArtifactId::new();
         let row = find_or_add(own_id, wanted, now, &transaction).await?;
-        let artifact = add_checksums(row, wanted, &transaction).await?;
+        let artifact = add_what_is_new(row, wanted, now, &transaction).await?;
         insert(declaration::ActiveModel::new(artifact.id, wanted, now), &transaction).await?;
         let entry = audit::ActiveModel::new(now, &wanted.who, "declared", Some(artifact.id), &wanted.reason);
         insert(entry, &transaction).await?;
@@ -135,14 +144,15 @@ impl SqlCatalog {
         &self,
         id: ArtifactId,
         check: impl Fn(&Artifact) -> Result<()>,
-        columns: impl Fn(&artifact::Model) -> artifact::ActiveModel,
+        columns: impl Fn(&artifact::Model, &Artifact) -> artifact::ActiveModel,
         entry: &audit::ActiveModel,
     ) -> Attempt<Artifact> {
         let transaction = self.begin().await?;
         let row = artifact::Entity::find_by_id(id.0).one(&transaction).await?;
         let row = row.ok_or_else(|| Error::NotFound { what: "artifact", id: id.to_string() })?;
-        check(&row.artifact()?)?;
-        let changed = change(&row, columns(&row), &transaction).await?.artifact()?;
+        let before = row.artifact()?;
+        check(&before)?;
+        let changed = change(&row, columns(&row, &before), &transaction).await?.artifact()?;
         insert(entry.clone(), &transaction).await?;
         commit(transaction).await?;
         Ok(changed)
@@ -165,6 +175,11 @@ impl SqlCatalog {
     }
 }
 
+/// Each id once: in two batches it would bring everything twice.
+fn each_once(ids: &[ArtifactId]) -> Vec<Uuid> {
+    ids.iter().map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// The row of what is wanted: the one that is there, or that somebody else is adding at this moment, or a new one.
 async fn find_or_add(
     own_id: ArtifactId,
@@ -181,19 +196,27 @@ async fn find_or_add(
     by_name(&key).one(connection).await?.ok_or(Trouble::Outrun)
 }
 
-/// Adds the checksums that are not on record yet. Who changes the row meanwhile may have added others, which then count.
-async fn add_checksums(
+/// Adds the checksums and platforms that are not on record yet. Who changes the row meanwhile may have added others, which
+/// then count.
+async fn add_what_is_new(
     row: artifact::Model,
     wanted: &NewDeclaration,
+    now: Timestamp,
     connection: &impl ConnectionTrait,
 ) -> Attempt<Artifact> {
     let before = row.artifact()?;
     let expected = rules::checksums_after(&before, wanted)?;
-    if expected == before.expected {
+    let selection = rules::selection_after(&before, wanted);
+    let is_due = rules::is_due_after_declaring(&before, selection.as_ref());
+    if expected == before.expected && selection == before.selection && !is_due {
         return Ok(before);
     }
-    let columns = artifact::ActiveModel { expected: Set(expected.to_string()), ..Default::default() };
-    change(&row, columns, connection).await?.artifact()
+    let columns = match is_due {
+        true => artifact::ActiveModel::due_again(&row, &before, now),
+        false => artifact::ActiveModel::default(),
+    };
+    let columns = artifact::ActiveModel { expected: Set(expected.to_string()), ..columns };
+    change(&row, columns.selecting(selection.as_ref()), connection).await?.artifact()
 }
 
 /// The one row with this name.
@@ -260,6 +283,9 @@ fn filtered(filter: &Filter) -> Select<artifact::Entity> {
     }
     if let Some(host) = &filter.host {
         wanted = wanted.filter(artifact::Column::Host.eq(text(host)));
+    }
+    if let Some(repository) = &filter.repository {
+        wanted = wanted.filter(artifact::Column::Repository.eq(text(repository)));
     }
     if let Some(project) = &filter.project {
         let declared = Query::select()

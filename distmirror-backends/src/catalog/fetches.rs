@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use distmirror_core::{
-    Artifact, ArtifactId, Error, Failure, Fetched, Fetches, Job, Lease, LeaseRequest, Progress, Result, State,
+    Artifact, ArtifactId, Error, Failure, Fetched, Fetches, Job, Lease, LeaseRequest, Progress, Result, Role, State,
     catalog::rules,
 };
 use jiff::Timestamp;
@@ -54,11 +54,7 @@ impl Fetches for SqlCatalog {
     }
 
     async fn retry(&self, id: ArtifactId, who: &str, now: Timestamp) -> Result<Artifact> {
-        let columns = |row: &artifact::Model| artifact::ActiveModel {
-            attempts_before: Set(row.attempts),
-            last_error: Set(None),
-            ..artifact::ActiveModel::waiting(State::Pending, Some(now))
-        };
+        let columns = |row: &artifact::Model, before: &Artifact| artifact::ActiveModel::due_again(row, before, now);
         let entry = audit::ActiveModel::new(now, who, "retried", Some(id), "");
         self.write(|| self.decide(id, rules::check_retry, columns, &entry)).await
     }
@@ -96,7 +92,7 @@ impl SqlCatalog {
                 lease_token: Set(Some(token)),
                 lease_worker: Set(Some(text(&request.worker))),
                 attempts: Set(row.attempts + 1),
-                ..artifact::ActiveModel::waiting(State::Fetching, Some(expires_at))
+                ..artifact::ActiveModel::waiting(rules::state_while_fetching(&row.artifact()?), Some(expires_at))
             };
             match change(row, columns, &transaction).await {
                 Ok(taken) => jobs.push(job(&taken, token, expires_at)?),
@@ -128,12 +124,23 @@ impl SqlCatalog {
     async fn try_complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Attempt<()> {
         let transaction = self.begin().await?;
         let row = leased(lease, &transaction).await?;
-        rules::check_content(&row.artifact()?.expected, &fetched.content)?;
-        change(&row, artifact::ActiveModel::present(&fetched.content, now)?, &transaction).await?;
-        let blobs = (0..).zip(&fetched.blobs);
-        let blobs = blobs.map(|(position, blob)| artifact_blob::ActiveModel::new(lease.artifact, position, blob));
-        artifact_blob::Entity::insert_many(blobs).exec_without_returning(&transaction).await?;
-        let detail = rules::fetched_detail(&fetched.content);
+        let before = row.artifact()?;
+        rules::check_content(&before.expected, &fetched.content)?;
+        let selection = rules::selection_after_fetching(&before, fetched);
+        let columns = match before.state {
+            // Its content never changes again.
+            State::Present => {
+                artifact::ActiveModel { last_error: Set(None), ..artifact::ActiveModel::waiting(State::Present, None) }
+            }
+            _ => artifact::ActiveModel::present(&fetched.content, now)?,
+        };
+        let row_after = change(&row, columns.selecting(selection.as_ref()), &transaction).await?;
+        add_blobs(&before, fetched, &transaction).await?;
+        let after = row_after.artifact()?;
+        if after.lacks_something() {
+            change(&row_after, artifact::ActiveModel::due_again(&row_after, &after, now), &transaction).await?;
+        }
+        let detail = rules::fetched_detail(fetched);
         insert(audit::ActiveModel::new(now, worker(&row), "fetched", Some(lease.artifact), &detail), &transaction)
             .await?;
         commit(transaction).await
@@ -150,7 +157,7 @@ impl SqlCatalog {
         let row = leased(lease, &transaction).await?;
         let columns = artifact::ActiveModel {
             last_error: Set(Some(text(&failure.message))),
-            ..artifact::ActiveModel::waiting(State::Failed, retry_at)
+            ..artifact::ActiveModel::waiting(rules::state_after_failing(&row.artifact()?), retry_at)
         };
         change(&row, columns, &transaction).await?;
         insert(
@@ -173,6 +180,28 @@ impl SqlCatalog {
         commit(transaction).await
     }
 }
+
+/// Adds the blobs that an artifact did not have yet, behind those that it has.
+async fn add_blobs(artifact: &Artifact, fetched: &Fetched, connection: &impl sea_orm::ConnectionTrait) -> Attempt<()> {
+    let of_this = artifact_blob::Column::Artifact.eq(artifact.id.0);
+    let unfetched = artifact_blob::Column::Role.eq(Role::Unfetched.as_str());
+    artifact_blob::Entity::delete_many().filter(of_this.clone()).filter(unfetched).exec(connection).await?;
+    let rows = artifact_blob::Entity::find().filter(of_this).all(connection).await?;
+    let before = rows.iter().map(artifact_blob::Model::stored).collect::<Attempt<Vec<_>>>()?;
+    let first = rows.iter().map(|row| row.position + 1).max().unwrap_or_default();
+    let repository = artifact.name.repository();
+    let new: Vec<_> = (first..)
+        .zip(rules::new_blobs(&before, &fetched.blobs))
+        .map(|(position, blob)| artifact_blob::ActiveModel::new(artifact.id, position, blob, repository))
+        .collect();
+    for batch in new.chunks(INSERTED_AT_ONCE) {
+        artifact_blob::Entity::insert_many(batch.to_vec()).exec_without_returning(connection).await?;
+    }
+    Ok(())
+}
+
+/// How many rows one statement inserts: each has a dozen parameters, of which SQLite takes 32,766 and others 65,535.
+const INSERTED_AT_ONCE: usize = 500;
 
 /// The row whose latest lease this is. A row has a token only while it is being fetched.
 async fn leased(lease: &Lease, connection: &impl sea_orm::ConnectionTrait) -> Attempt<artifact::Model> {

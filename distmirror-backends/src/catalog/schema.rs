@@ -4,6 +4,7 @@
 //! itself, so every statement first asks whether its work is done. A migration that only adds lets old processes go on.
 
 mod first;
+mod images;
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::First)]
+        vec![Box::new(first::First), Box::new(images::Images)]
     }
 }
 

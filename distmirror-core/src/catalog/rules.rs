@@ -1,7 +1,12 @@
 //! What a catalog decides, as pure functions over an artifact as it stands: every implementation asks here, so that all of
 //! them say the same. Where rows are kept, and what is done in one step, is theirs.
 
-use crate::{Artifact, Checksums, Content, Error, NewDeclaration, Result, State};
+use std::collections::HashSet;
+
+use crate::{
+    Artifact, Checksums, Content, Error, Fetched, NewDeclaration, PlatformChoice, Result, Role, Scheme, Selection,
+    State, StoredBlob,
+};
 
 /// The checksums on record once `wanted` is declared for an artifact that exists.
 ///
@@ -25,6 +30,65 @@ pub fn checksums_after(artifact: &Artifact, wanted: &NewDeclaration) -> Result<C
     Ok(artifact.expected.merged_with(&wanted.expected))
 }
 
+/// What is wanted of an artifact that is declared for the first time, if it is an image.
+pub fn selection_of_new(wanted: &NewDeclaration) -> Option<Selection> {
+    let image = wanted.image.as_ref()?;
+    Some(Selection {
+        wanted: image.platforms.clone().unwrap_or_else(PlatformChoice::usual),
+        held: None,
+        scheme: image.scheme.unwrap_or(Scheme::Https),
+    })
+}
+
+/// What is wanted of an image once it is declared again: what was wanted, and more.
+pub fn selection_after(artifact: &Artifact, wanted: &NewDeclaration) -> Option<Selection> {
+    let (before, image) = (artifact.selection.as_ref()?, wanted.image.as_ref()?);
+    Some(Selection {
+        wanted: image.platforms.as_ref().map_or_else(|| before.wanted.clone(), |more| before.wanted.and(more)),
+        held: before.held.clone(),
+        scheme: image.scheme.unwrap_or(before.scheme),
+    })
+}
+
+/// Whether declaring an artifact again makes it due, `selection` being what is wanted of it then. Only what is present
+/// can be: everything else is due already, or waits for a decision.
+pub fn is_due_after_declaring(artifact: &Artifact, selection: Option<&Selection>) -> bool {
+    artifact.state == State::Present && selection.is_some_and(|selection| !selection.is_complete())
+}
+
+/// What is wanted and here of an image once this was fetched.
+pub fn selection_after_fetching(artifact: &Artifact, fetched: &Fetched) -> Option<Selection> {
+    let before = artifact.selection.clone()?;
+    let held = match (&before.held, &fetched.platforms) {
+        (Some(held), Some(more)) => Some(held.and(more)),
+        (held, more) => held.clone().or_else(|| more.clone()),
+    };
+    Some(Selection { held, ..before })
+}
+
+/// What is to be added to the blobs of an artifact, which are `before`, now that these were fetched: each once. Of `before`
+/// nothing goes away but what was [`Unfetched`](Role::Unfetched), which `fetched` tells anew.
+pub fn new_blobs<'a>(before: &[StoredBlob], fetched: &'a [StoredBlob]) -> Vec<&'a StoredBlob> {
+    let kept = before.iter().filter(|blob| blob.role != Role::Unfetched);
+    let mut known: HashSet<_> = kept.map(|blob| (blob.role, blob.digest)).collect();
+    fetched.iter().filter(|blob| known.insert((blob.role, blob.digest))).collect()
+}
+
+/// The state of an artifact that a worker takes up.
+pub fn state_while_fetching(artifact: &Artifact) -> State {
+    if artifact.state == State::Present { State::Present } else { State::Fetching }
+}
+
+/// The state of an artifact of which an attempt failed.
+pub fn state_after_failing(artifact: &Artifact) -> State {
+    if artifact.state == State::Present { State::Present } else { State::Failed }
+}
+
+/// The state of an artifact that is made due because a person said so.
+pub fn state_after_retrying(artifact: &Artifact) -> State {
+    if artifact.state == State::Present { State::Present } else { State::Pending }
+}
+
 /// Whether what was fetched may become the content of an artifact with these checksums.
 ///
 /// # Errors
@@ -42,11 +106,12 @@ pub fn check_content(expected: &Checksums, content: &Content) -> Result<()> {
 /// Whether a person may make the artifact due now.
 ///
 /// # Errors
-/// [`Error::WrongState`] unless it is pending or failed.
+/// [`Error::WrongState`] unless it is pending or failed, or lacks something that is wanted.
 pub fn check_retry(artifact: &Artifact) -> Result<()> {
     match artifact.state {
         State::Pending | State::Failed => Ok(()),
         State::Fetching => Err(wrong_state(artifact, "wait for the fetch that is running")),
+        State::Present if artifact.lacks_something() => Ok(()),
         State::Present => Err(wrong_state(artifact, "it is here, and is never fetched again")),
         State::Quarantined => Err(wrong_state(artifact, "release it to put its bytes back into service")),
     }
@@ -77,7 +142,11 @@ pub fn check_release(artifact: &Artifact) -> Result<()> {
 
 /// The state of an artifact whose job was given back: what it was before it was taken up.
 pub fn state_after_giving_back(artifact: &Artifact) -> State {
-    if artifact.last_error.is_some() { State::Failed } else { State::Pending }
+    match artifact.state {
+        State::Present => State::Present,
+        _ if artifact.last_error.is_some() => State::Failed,
+        _ => State::Pending,
+    }
 }
 
 /// Whether `text` stands in `name`, literally and with ASCII letters in either case.
@@ -86,8 +155,16 @@ pub fn contains_text(name: &str, text: &str) -> bool {
 }
 
 /// What the audit says of a fetch that succeeded.
-pub fn fetched_detail(content: &Content) -> String {
-    format!("{} ({} bytes)", content.blob(), content.size)
+pub fn fetched_detail(fetched: &Fetched) -> String {
+    let content = &fetched.content;
+    match &fetched.platforms {
+        None => format!("{} ({} bytes)", content.blob(), content.size),
+        Some(platforms) => {
+            let bytes: u64 =
+                fetched.blobs.iter().filter(|blob| blob.role != Role::Unfetched).map(|blob| blob.size).sum();
+            format!("{} ({platforms}; {} parts, {bytes} bytes)", content.blob(), fetched.blobs.len())
+        }
+    }
 }
 
 /// What the audit says of a pattern that is ignored from now on.

@@ -3,6 +3,7 @@
 
 mod declaring;
 mod fetching;
+mod images;
 mod leases;
 mod ledger;
 mod listing;
@@ -26,6 +27,7 @@ pub async fn catalog<C: Catalog>(fresh: impl AsyncFn() -> Arc<C>) {
     listing::every_case(&fresh).await;
     leases::every_case(&fresh).await;
     fetching::every_case(&fresh).await;
+    images::every_case(&fresh).await;
     service::every_case(&fresh).await;
     ledger::every_case(&fresh).await;
 }

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     Artifact, ArtifactId, Artifacts, AuditEntry, Cursor, Declaration, Declared, Digest, Error, Failure, Fetched,
-    Fetches, Filter, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest,
-    Progress, Result, State, StoredBlob, Totals, catalog::rules, miss::matches_pattern,
+    Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page,
+    PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, State, StoredBlob, Totals,
+    catalog::rules, miss::matches_pattern,
 };
 
 /// A catalog in memory.
@@ -143,6 +144,7 @@ impl Entry {
             quarantine_reason: None,
             declared_at: now,
             fetched_at: None,
+            selection: rules::selection_of_new(wanted),
         };
         Self {
             artifact,
@@ -163,12 +165,21 @@ impl Entry {
         self.holder = None;
     }
 
+    /// Makes it due now, with all its attempts ahead of it, unless somebody is at it.
+    fn make_due(&mut self, now: Timestamp) {
+        if self.holder.is_none() {
+            self.wait(rules::state_after_retrying(&self.artifact), Some(now));
+        }
+        self.artifact.last_error = None;
+        self.attempts_before = self.artifact.attempts;
+    }
+
     fn hand_out(&mut self, request: &LeaseRequest, now: Timestamp) -> Job {
         let expires_at = now + request.lease_for;
         let token = Uuid::new_v4();
         self.holder = Some(Holder { token, worker: request.worker.clone() });
         self.due_at = Some(expires_at);
-        self.artifact.state = State::Fetching;
+        self.artifact.state = rules::state_while_fetching(&self.artifact);
         self.artifact.next_attempt_at = None;
         self.artifact.progress = None;
         self.artifact.attempts += 1;
@@ -176,11 +187,22 @@ impl Entry {
         Job { lease, artifact: self.artifact.clone(), attempt: self.artifact.attempts - self.attempts_before }
     }
 
+    fn repository(&self) -> Option<&Repository> {
+        self.artifact.name.repository()
+    }
+
+    /// The parts of an image that have this key.
+    fn parts(&self, key: &NameKey) -> impl Iterator<Item = &StoredBlob> {
+        let repository = self.repository();
+        self.blobs.iter().filter(move |blob| repository.and_then(|own| blob.part_key(own)).as_ref() == Some(key))
+    }
+
     fn passes(&self, filter: &Filter) -> bool {
         let artifact = &self.artifact;
         filter.kind.is_none_or(|kind| kind == artifact.name.kind())
             && filter.state.is_none_or(|state| state == artifact.state)
             && filter.host.as_ref().is_none_or(|host| *host == artifact.name.host())
+            && filter.repository.as_ref().is_none_or(|path| self.repository().is_some_and(|own| own.path() == path))
             && filter
                 .project
                 .as_ref()
@@ -203,8 +225,22 @@ impl Artifacts for MemoryCatalog {
         });
         let entry = tables.entry(id)?;
         entry.artifact.expected = rules::checksums_after(&entry.artifact, wanted)?;
-        let NewDeclaration { who, reason, project, license, ticket, .. } = wanted.clone();
-        entry.declarations.push(Declaration { id: Uuid::now_v7(), who, reason, project, license, ticket, at: now });
+        entry.artifact.selection = rules::selection_after(&entry.artifact, wanted);
+        if rules::is_due_after_declaring(&entry.artifact, entry.artifact.selection.as_ref()) {
+            entry.make_due(now);
+        }
+        let NewDeclaration { who, reason, project, license, ticket, image, .. } = wanted.clone();
+        let tag = image.and_then(|image| image.tag);
+        entry.declarations.push(Declaration {
+            id: Uuid::now_v7(),
+            who,
+            reason,
+            project,
+            license,
+            ticket,
+            tag,
+            at: now,
+        });
         let artifact = entry.artifact.clone();
         tables.misses.remove(&key);
         tables.note(now, &wanted.who, "declared", Some(id), &wanted.reason);
@@ -243,8 +279,10 @@ impl Artifacts for MemoryCatalog {
         Ok(ids.iter().filter_map(of).collect())
     }
 
-    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>> {
-        Ok(self.tables().artifacts.get(&id).map(|entry| entry.blobs.clone()).unwrap_or_default())
+    async fn blobs(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<StoredBlob>>> {
+        let tables = self.tables();
+        let of = |id: &ArtifactId| tables.artifacts.get(id).map(|entry| (*id, entry.blobs.clone()));
+        Ok(ids.iter().filter_map(of).filter(|(_, blobs)| !blobs.is_empty()).collect())
     }
 
     async fn totals(&self) -> Result<Totals> {
@@ -260,7 +298,7 @@ impl Artifacts for MemoryCatalog {
         let mut tables = self.tables();
         let entry = tables.entry(id)?;
         rules::check_quarantine(&entry.artifact)?;
-        entry.artifact.state = State::Quarantined;
+        entry.wait(State::Quarantined, None);
         entry.artifact.quarantine_reason = Some(reason.to_owned());
         let artifact = entry.artifact.clone();
         tables.note(now, who, "quarantined", Some(id), reason);
@@ -271,11 +309,66 @@ impl Artifacts for MemoryCatalog {
         let mut tables = self.tables();
         let entry = tables.entry(id)?;
         rules::check_release(&entry.artifact)?;
-        entry.artifact.state = State::Present;
+        entry.wait(State::Present, None);
         entry.artifact.quarantine_reason = None;
+        if entry.artifact.lacks_something() {
+            entry.make_due(now);
+        }
         let artifact = entry.artifact.clone();
         tables.note(now, who, "released", Some(id), reason);
         Ok(artifact)
+    }
+}
+
+#[async_trait]
+impl Images for MemoryCatalog {
+    async fn part(&self, key: &NameKey) -> Result<Option<(Artifact, StoredBlob)>> {
+        let tables = self.tables();
+        let found = tables.artifacts.values().flat_map(|entry| entry.parts(key).map(|part| (&entry.artifact, part)));
+        let first =
+            found.min_by_key(|(artifact, part)| (part.role == Role::Unfetched, artifact.state != State::Present));
+        Ok(first.map(|(artifact, part)| (artifact.clone(), part.clone())))
+    }
+
+    async fn referrers(&self, subject: &NameKey) -> Result<Vec<StoredBlob>> {
+        let tables = self.tables();
+        let in_service = tables.artifacts.values().filter(|entry| entry.artifact.state == State::Present);
+        let mut found: Vec<StoredBlob> = Vec::new();
+        for entry in in_service {
+            let Some(repository) = entry.repository() else { continue };
+            for blob in entry.blobs.iter().filter(|blob| blob.subject_key(repository).as_ref() == Some(subject)) {
+                if !found.iter().any(|known| known.digest == blob.digest) {
+                    found.push(blob.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn has_images(&self, registry: &Registry, path: Option<&str>) -> Result<bool> {
+        let is_it = |repository: &Repository| {
+            repository.registry() == registry && path.is_none_or(|path| repository.path() == path)
+        };
+        Ok(self.tables().artifacts.values().filter_map(Entry::repository).any(is_it))
+    }
+
+    async fn repositories(&self, registry: Option<&Registry>) -> Result<Vec<RepositoryTotals>> {
+        let tables = self.tables();
+        let mut totals: BTreeMap<&Repository, RepositoryTotals> = BTreeMap::new();
+        for entry in tables.artifacts.values() {
+            let Some(repository) = entry.repository() else { continue };
+            if registry.is_some_and(|registry| registry != repository.registry()) {
+                continue;
+            }
+            let repository_totals = totals.entry(repository).or_insert_with(|| RepositoryTotals {
+                repository: repository.clone(),
+                declared: 0,
+                present: 0,
+            });
+            repository_totals.declared += 1;
+            repository_totals.present += u64::from(entry.artifact.state == State::Present);
+        }
+        Ok(totals.into_values().collect())
     }
 }
 
@@ -306,18 +399,24 @@ impl Fetches for MemoryCatalog {
         let (entry, worker) = tables.leased(lease)?;
         rules::check_content(&entry.artifact.expected, &fetched.content)?;
         entry.wait(State::Present, None);
-        entry.artifact.content = Some(fetched.content.clone());
+        entry.artifact.selection = rules::selection_after_fetching(&entry.artifact, fetched);
+        entry.artifact.content.get_or_insert_with(|| fetched.content.clone());
         entry.artifact.last_error = None;
-        entry.artifact.fetched_at = Some(now);
-        entry.blobs.clone_from(&fetched.blobs);
-        tables.note(now, &worker, "fetched", Some(lease.artifact), rules::fetched_detail(&fetched.content));
+        entry.artifact.fetched_at.get_or_insert(now);
+        let more: Vec<_> = rules::new_blobs(&entry.blobs, &fetched.blobs).into_iter().cloned().collect();
+        entry.blobs.retain(|blob| blob.role != Role::Unfetched);
+        entry.blobs.extend(more);
+        if entry.artifact.lacks_something() {
+            entry.make_due(now);
+        }
+        tables.note(now, &worker, "fetched", Some(lease.artifact), rules::fetched_detail(fetched));
         Ok(())
     }
 
     async fn fail(&self, lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
         let mut tables = self.tables();
         let (entry, worker) = tables.leased(lease)?;
-        entry.wait(State::Failed, retry_at);
+        entry.wait(rules::state_after_failing(&entry.artifact), retry_at);
         entry.artifact.last_error = Some(failure.message.clone());
         tables.note(now, &worker, "failed", Some(lease.artifact), &failure.message);
         Ok(())
@@ -335,9 +434,7 @@ impl Fetches for MemoryCatalog {
         let mut tables = self.tables();
         let entry = tables.entry(id)?;
         rules::check_retry(&entry.artifact)?;
-        entry.wait(State::Pending, Some(now));
-        entry.artifact.last_error = None;
-        entry.attempts_before = entry.artifact.attempts;
+        entry.make_due(now);
         let artifact = entry.artifact.clone();
         tables.note(now, who, "retried", Some(id), "");
         Ok(artifact)

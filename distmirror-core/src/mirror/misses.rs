@@ -110,13 +110,7 @@ impl Mirror {
             let miss =
                 self.catalog.miss(*id).await?.ok_or_else(|| Error::NotFound { what: "miss", id: id.to_string() })?;
             let project = project.map(str::to_owned).or(miss.project);
-            let declare = Declare {
-                kind: miss.name.kind().to_string(),
-                uri: Some(miss.name.as_str().to_owned()),
-                reason: Some(reason.to_owned()),
-                project,
-                ..Declare::default()
-            };
+            let declare = Declare { reason: Some(reason.to_owned()), project, ..Declare::of(&miss.name) };
             declare.check(who)?;
             wanted.push(declare);
         }

@@ -145,9 +145,14 @@ async fn who_declares_what_somebody_else_retries_meanwhile_gets_what_became_of_i
     assert_eq!((found.id, found.state), (failed.id, State::Fetching));
 }
 
+/// What a mirror knows of bytes in service.
+fn held(bytes: &[u8]) -> Held {
+    Held::content(ArtifactId::new(), uri("https://h.test/a"), content(bytes))
+}
+
 /// What a client would receive.
-async fn received(mirror: &Mirror, content: &Content, range: Option<Range<u64>>) -> Result<Vec<u8>> {
-    match mirror.open(content, range).await?.body {
+async fn received(mirror: &Mirror, held: &Held, range: Option<Range<u64>>) -> Result<Vec<u8>> {
+    match mirror.open(held, range).await?.body {
         BlobBody::Stream(body) => body.try_fold(Vec::new(), async |all, piece| Ok([&all[..], &piece].concat())).await,
         BlobBody::File { .. } => panic!("memory has no files"),
     }
@@ -156,20 +161,20 @@ async fn received(mirror: &Mirror, content: &Content, range: Option<Range<u64>>)
 #[tokio::test]
 async fn bytes_come_out_as_they_went_in() {
     let (mirror, backends) = test_mirror(Options::default());
-    let content = content(b"the right bytes");
-    backends.blobs.put(&content.blob(), Payload::Bytes("the right bytes".into())).await.unwrap();
+    let held = held(b"the right bytes");
+    backends.blobs.put(&held.blob, Payload::Bytes("the right bytes".into())).await.unwrap();
     for (range, bytes) in [(None, "the right bytes"), (Some(0..15), "the right bytes"), (Some(4..9), "right")] {
-        assert_eq!(received(&mirror, &content, range).await.unwrap(), bytes.as_bytes());
+        assert_eq!(received(&mirror, &held, range).await.unwrap(), bytes.as_bytes());
     }
 }
 
 #[tokio::test]
 async fn a_blob_of_another_size_is_damaged() {
     let (mirror, backends) = test_mirror(Options::default());
-    let content = content(b"the right bytes");
+    let held = held(b"the right bytes");
     for wrong in ["the right byte", "the right bytes!", ""] {
-        backends.blobs.put(&content.blob(), Payload::Bytes(wrong.into())).await.unwrap();
-        let opened = mirror.open(&content, None).await;
+        backends.blobs.put(&held.blob, Payload::Bytes(wrong.into())).await.unwrap();
+        let opened = mirror.open(&held, None).await;
         let sizes = format!("{} bytes in place of 15", wrong.len());
         assert!(matches!(&opened, Err(Error::BlobCorrupt { problem, .. }) if problem.contains(&sizes)), "{opened:?}");
     }
@@ -178,10 +183,10 @@ async fn a_blob_of_another_size_is_damaged() {
 #[tokio::test]
 async fn other_bytes_never_come_whole() {
     let (mirror, backends) = test_mirror(Options::default());
-    let content = content(b"the right bytes");
-    backends.blobs.put(&content.blob(), Payload::Bytes("the wrong bytes".into())).await.unwrap();
+    let held = held(b"the right bytes");
+    backends.blobs.put(&held.blob, Payload::Bytes("the wrong bytes".into())).await.unwrap();
     for whole in [None, Some(0..15)] {
-        let received = received(&mirror, &content, whole).await;
+        let received = received(&mirror, &held, whole).await;
         assert!(is_corrupt(&received), "{received:?}");
     }
 }
@@ -190,13 +195,13 @@ async fn other_bytes_never_come_whole() {
 async fn a_file_with_other_bytes_is_not_handed_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("blob");
-    let content = content(b"the right bytes");
+    let held = held(b"the right bytes");
     let store = support::FileStore { path: path.clone() };
     let mirror = Mirror::new(Arc::new(support::Switchable::default()), Arc::new(store), Options::default());
     for (bytes, is_right) in [("the wrong bytes", false), ("the right bytes", true)] {
         File::create(&path).unwrap().write_all(bytes.as_bytes()).unwrap();
         for range in [None, Some(4..9)] {
-            let opened = mirror.open(&content, range.clone()).await;
+            let opened = mirror.open(&held, range.clone()).await;
             assert_eq!(is_corrupt(&opened), !is_right, "{bytes} {range:?}: {opened:?}");
             if let Ok(BlobRead { body: BlobBody::File { range: opened, .. }, .. }) = opened {
                 assert_eq!(opened, range.unwrap_or(0..15), "the part that was asked for is handed out");

@@ -1,7 +1,8 @@
 //! The rows of `artifacts`.
 
 use distmirror_core::{
-    Algorithm, Artifact, ArtifactId, Content, Digests, NewDeclaration, Progress, Sha256, Source, State,
+    Algorithm, Artifact, ArtifactId, Content, Digests, NewDeclaration, Progress, Scheme, Selection, Sha256, Source,
+    State, catalog::rules,
 };
 use jiff::Timestamp;
 use sea_orm::{Set, entity::prelude::*};
@@ -49,6 +50,11 @@ pub struct Model {
     pub fetched_at: Option<i64>,
     /// Another number whenever the row is changed.
     pub revision: i64,
+    /// The path of an image's repository in its registry, which is the host.
+    pub repository: Option<String>,
+    pub platforms_wanted: Option<String>,
+    pub platforms_held: Option<String>,
+    pub upstream_scheme: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -60,7 +66,7 @@ impl Model {
     /// The artifact that the row records.
     pub(in crate::catalog) fn artifact(&self) -> Attempt<Artifact> {
         let state: State = parsed(&self.state)?;
-        let waits = matches!(state, State::Pending | State::Failed);
+        let waits = self.lease_token.is_none();
         Ok(Artifact {
             id: ArtifactId(self.id),
             name: name(&self.kind, &self.name)?,
@@ -74,7 +80,18 @@ impl Model {
             quarantine_reason: self.quarantine_reason.clone(),
             declared_at: time(self.declared_at)?,
             fetched_at: self.fetched_at.map(time).transpose()?,
+            selection: self.selection()?,
         })
+    }
+
+    fn selection(&self) -> Attempt<Option<Selection>> {
+        let Some(wanted) = &self.platforms_wanted else { return Ok(None) };
+        let is_plain = self.upstream_scheme.as_deref() == Some(Scheme::Http.as_str());
+        Ok(Some(Selection {
+            wanted: parsed(wanted)?,
+            held: self.platforms_held.as_deref().map(parsed).transpose()?,
+            scheme: if is_plain { Scheme::Http } else { Scheme::Https },
+        }))
     }
 
     fn progress(&self) -> Attempt<Option<Progress>> {
@@ -119,8 +136,29 @@ impl ActiveModel {
             attempts_before: Set(0),
             declared_at: Set(micros(now)),
             revision: Set(0),
-            ..Self::waiting(State::Pending, Some(now))
+            repository: Set(wanted.name.repository().map(|repository| repository.path().to_owned())),
+            ..Self::waiting(State::Pending, Some(now)).selecting(rules::selection_of_new(wanted).as_ref())
         }
+    }
+
+    /// These columns and those of what is wanted and here of an image.
+    pub(in crate::catalog) fn selecting(self, selection: Option<&Selection>) -> Self {
+        let Some(Selection { wanted, held, scheme }) = selection else { return self };
+        Self {
+            platforms_wanted: Set(Some(wanted.to_string())),
+            platforms_held: Set(held.as_ref().map(ToString::to_string)),
+            upstream_scheme: Set(Some(scheme.as_str().to_owned())),
+            ..self
+        }
+    }
+
+    /// The columns of a row that becomes due now, with all its attempts ahead of it. Who holds a lease on it keeps that.
+    pub(in crate::catalog) fn due_again(row: &Model, artifact: &Artifact, now: Timestamp) -> Self {
+        let columns = match row.lease_token {
+            Some(_) => Default::default(),
+            None => Self::waiting(rules::state_after_retrying(artifact), Some(now)),
+        };
+        Self { attempts_before: Set(row.attempts), last_error: Set(None), ..columns }
     }
 
     /// The columns of a row that nobody holds: due at this time, if there is one.

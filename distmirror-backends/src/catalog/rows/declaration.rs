@@ -21,6 +21,7 @@ pub struct Model {
     pub license: Option<String>,
     pub ticket: Option<String>,
     pub at: i64,
+    pub tag: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -30,8 +31,8 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
     pub(in crate::catalog) fn declaration(self) -> Attempt<Declaration> {
-        let Self { id, who, reason, project, license, ticket, at, .. } = self;
-        Ok(Declaration { id, who, reason, project, license, ticket, at: time(at)? })
+        let Self { id, who, reason, project, license, ticket, at, tag, .. } = self;
+        Ok(Declaration { id, who, reason, project, license, ticket, tag, at: time(at)? })
     }
 }
 
@@ -47,6 +48,7 @@ impl ActiveModel {
             license: optional(&wanted.license),
             ticket: optional(&wanted.ticket),
             at: Set(micros(now)),
+            tag: Set(wanted.image.as_ref().and_then(|image| image.tag.as_deref()).map(text)),
         }
     }
 }

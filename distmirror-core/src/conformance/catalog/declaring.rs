@@ -64,7 +64,7 @@ async fn what_is_not_on_record_is_none(catalog: Arc<dyn Catalog>) {
     );
     assert!(catalog.declarations(&[unknown]).await.unwrap().is_empty(), "nobody declared an unknown artifact");
     assert!(catalog.declarations(&[]).await.unwrap().is_empty(), "no ids, no declarations");
-    assert!(catalog.blobs(unknown).await.unwrap().is_empty(), "an unknown artifact has no blobs");
+    assert!(catalog.blobs(&[unknown]).await.unwrap().is_empty(), "an unknown artifact has no blobs");
 }
 
 async fn identical_declarations_at_once_make_one_artifact(catalog: Arc<dyn Catalog>) {

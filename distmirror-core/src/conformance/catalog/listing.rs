@@ -1,4 +1,4 @@
-//! Promise 5 of [`Artifacts`](crate::Artifacts), its filters, `holding` and `totals`.
+//! Promise 6 of [`Artifacts`](crate::Artifacts), its filters, `holding` and `totals`.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -36,7 +36,7 @@ async fn a_list_is_newest_first(catalog: Arc<dyn Catalog>) {
         declare(&catalog, &format!("https://h.test/{number}"), number).await;
     }
     let wanted: Vec<_> = (0..5).rev().map(|number| format!("https://h.test/{number}")).collect();
-    assert_eq!(names(&catalog, &Filter::default()).await, wanted, "promise 5: a list is newest first");
+    assert_eq!(names(&catalog, &Filter::default()).await, wanted, "promise 6: a list is newest first");
 }
 
 /// Follows `next` to the end with pages of this size; declares one more artifact between any two pages.
@@ -60,11 +60,11 @@ async fn pages_have_no_holes_and_no_doubles_while_rows_are_added(catalog: Arc<dy
         there.insert(declare(&catalog, &format!("https://h.test/{number}"), 0).await.id);
     }
     let seen = follow(&catalog, &Filter::default(), 4, "later.test").await;
-    assert_eq!(seen.len(), 25, "promise 5: no artifact is shown twice");
+    assert_eq!(seen.len(), 25, "promise 6: no artifact is shown twice");
     assert_eq!(
         seen.into_iter().collect::<BTreeSet<_>>(),
         there,
-        "promise 5: every artifact that was there at the start is shown"
+        "promise 6: every artifact that was there at the start is shown"
     );
 }
 
@@ -76,7 +76,7 @@ async fn a_page_that_is_just_full_has_no_next(catalog: Arc<dyn Catalog>) {
     let last = catalog.list(&Filter::default(), &PageRequest { limit: 2, after: first.next }).await.unwrap();
     assert!(
         first.next.is_some() && last.items.len() == 2 && last.next.is_none(),
-        "promise 5: the last page has no `next`, also when it is full"
+        "promise 6: the last page has no `next`, also when it is full"
     );
 }
 
@@ -126,6 +126,7 @@ async fn filters_work_together_and_page_by_page(catalog: Arc<dyn Catalog>) {
         kind: Some(Kind::File),
         state: Some(State::Pending),
         host: Some("even.test".to_owned()),
+        repository: None,
         project: Some("p".to_owned()),
         text: Some("file-".to_owned()),
     };
@@ -133,7 +134,7 @@ async fn filters_work_together_and_page_by_page(catalog: Arc<dyn Catalog>) {
     assert_eq!(
         (seen.len(), seen.into_iter().collect::<BTreeSet<_>>()),
         (5, there),
-        "promise 5: all filters together, page by page"
+        "promise 6: all filters together, page by page"
     );
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     Algorithm, Artifact, ArtifactId, Catalog, Checksums, Content, Declaration, Digests, Fetched, Job, LeaseRequest,
-    Miss, MissReport, NewDeclaration, PageRequest, Source, State,
+    Miss, MissReport, NewDeclaration, PageRequest, Source, State, StoredBlob,
 };
 
 /// How long the leases of these cases hold.
@@ -23,6 +23,7 @@ pub(super) fn wanted(uri: &str) -> NewDeclaration {
     NewDeclaration {
         name: uri.parse::<crate::Uri>().expect("the cases use good URIs").into(),
         expected: Checksums::none(),
+        image: None,
         who: "alice".to_owned(),
         reason: "the build needs it".to_owned(),
         project: None,
@@ -52,6 +53,11 @@ pub(super) async fn artifact(catalog: &Arc<dyn Catalog>, id: ArtifactId) -> Arti
 /// The declarations of one artifact.
 pub(super) async fn declarations(catalog: &Arc<dyn Catalog>, id: ArtifactId) -> Vec<Declaration> {
     catalog.declarations(&[id]).await.expect("declarations answers").remove(&id).unwrap_or_default()
+}
+
+/// The blobs of one artifact.
+pub(super) async fn blobs(catalog: &Arc<dyn Catalog>, id: ArtifactId) -> Vec<StoredBlob> {
+    catalog.blobs(&[id]).await.expect("blobs answers").remove(&id).unwrap_or_default()
 }
 
 /// A request for this many jobs.

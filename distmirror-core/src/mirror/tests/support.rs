@@ -13,8 +13,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::*;
 use crate::{
-    AuditEntry, BlobStat, Checksums, Declaration, Digests, Fetched, Filter, Job, Lease, LeaseRequest, Miss,
-    NewDeclaration, Page, Progress, Source, StoredBlob, Totals,
+    AuditEntry, BlobStat, Checksums, Declaration, Digests, Fetched, Filter, Images, Job, Lease, LeaseRequest, Miss,
+    NewDeclaration, Page, Progress, Registry, RepositoryTotals, Source, StoredBlob, Totals,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 
@@ -37,6 +37,7 @@ impl Backends {
         let wanted = NewDeclaration {
             name: self::uri(uri),
             expected: Checksums::none(),
+            image: None,
             who: "alice".to_owned(),
             reason: "r".to_owned(),
             project: None,
@@ -198,10 +199,17 @@ switchable! { Artifacts:
     fn holding(digest: &Digest) -> Option<Artifact>;
     fn list(filter: &Filter, page: &PageRequest) -> Page<Artifact>;
     fn declarations(ids: &[ArtifactId]) -> HashMap<ArtifactId, Vec<Declaration>>;
-    fn blobs(id: ArtifactId) -> Vec<StoredBlob>;
+    fn blobs(ids: &[ArtifactId]) -> HashMap<ArtifactId, Vec<StoredBlob>>;
     fn totals() -> Totals;
     fn quarantine(id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Artifact;
     fn release(id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Artifact;
+}
+
+switchable! { Images:
+    fn part(key: &NameKey) -> Option<(Artifact, StoredBlob)>;
+    fn referrers(subject: &NameKey) -> Vec<StoredBlob>;
+    fn has_images(registry: &Registry, path: Option<&str>) -> bool;
+    fn repositories(registry: Option<&Registry>) -> Vec<RepositoryTotals>;
 }
 
 switchable! { Fetches:

@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use distmirror_core::{
     Artifact, ArtifactId, Artifacts, AuditEntry, Declaration, Declared, Digest, Error, Failure, Fetched, Fetches,
-    Filter, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress,
-    Result, StoredBlob, Totals, memory::MemoryCatalog,
+    Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest,
+    Progress, Registry, RepositoryTotals, Result, StoredBlob, Totals, memory::MemoryCatalog,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -45,6 +45,25 @@ impl Flaky {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[async_trait]
+impl Images for Flaky {
+    async fn part(&self, key: &NameKey) -> Result<Option<(Artifact, StoredBlob)>> {
+        self.inner.part(key).await
+    }
+
+    async fn referrers(&self, subject: &NameKey) -> Result<Vec<StoredBlob>> {
+        self.inner.referrers(subject).await
+    }
+
+    async fn has_images(&self, registry: &Registry, path: Option<&str>) -> Result<bool> {
+        self.inner.has_images(registry, path).await
+    }
+
+    async fn repositories(&self, registry: Option<&Registry>) -> Result<Vec<RepositoryTotals>> {
+        self.inner.repositories(registry).await
     }
 }
 
@@ -106,8 +125,8 @@ impl Artifacts for Flaky {
         self.inner.declarations(ids).await
     }
 
-    async fn blobs(&self, id: ArtifactId) -> Result<Vec<StoredBlob>> {
-        self.inner.blobs(id).await
+    async fn blobs(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Vec<StoredBlob>>> {
+        self.inner.blobs(ids).await
     }
 
     async fn totals(&self) -> Result<Totals> {

@@ -80,6 +80,7 @@ pub(crate) fn job(uri: &str) -> Job {
         quarantine_reason: None,
         declared_at: now,
         fetched_at: None,
+        selection: None,
     };
     let lease = Lease { artifact: artifact.id, token: Uuid::new_v4(), expires_at: now };
     Job { lease, artifact, attempt: 1 }

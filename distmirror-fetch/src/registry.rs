@@ -1,0 +1,261 @@
+//! A registry as an upstream: the pull half of the OCI distribution specification, with the sign-in of the Docker registries.
+//!
+//! Every request goes through the [`UpstreamClient`] and so through all its rules; that is why no client library of others
+//! is used here. Credentials go where [`Credentials`] lets them go, and nowhere else.
+
+mod challenge;
+
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use distmirror_core::{
+    Authority, Digest, Failure, Repository, Scheme, Uri,
+    image::manifest::{MAX_MANIFEST_BYTES, MEDIA_TYPES, OCI_INDEX},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use self::challenge::Challenge;
+use crate::{
+    Answer, Credentials, UpstreamClient,
+    credentials::{self, sensitive},
+    transfer,
+};
+
+/// One repository of a registry, while something is fetched from it: it remembers how it was let in.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    client: &'a UpstreamClient,
+    credentials: Option<&'a Credentials>,
+    repository: &'a Repository,
+    scheme: Scheme,
+    authority: Authority,
+    authorization: Mutex<Option<HeaderValue>>,
+}
+
+/// A manifest as the registry sent it. Nothing of it has been verified.
+#[derive(Debug)]
+pub(crate) struct SentManifest {
+    pub(crate) bytes: Bytes,
+    pub(crate) content_type: Option<String>,
+    pub(crate) source: distmirror_core::Source,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(
+        client: &'a UpstreamClient,
+        all: &'a [Credentials],
+        repository: &'a Repository,
+        scheme: Scheme,
+    ) -> Self {
+        let registry = repository.registry();
+        Self {
+            client,
+            credentials: credentials::for_registry(all, registry, scheme),
+            repository,
+            scheme,
+            authority: registry.upstream(scheme),
+            authorization: Mutex::default(),
+        }
+    }
+
+    /// The manifest with this digest or tag.
+    pub(crate) async fn manifest(&self, reference: &str) -> Result<SentManifest, Failure> {
+        let answer = self.ask(Method::GET, &format!("manifests/{reference}"), &accepting(&MEDIA_TYPES)).await?;
+        match answer.response.status() {
+            StatusCode::OK => self.receive(answer).await,
+            _ => Err(answer.refusal()),
+        }
+    }
+
+    /// Whether the registry shows that it has this blob here, of this size.
+    pub(crate) async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, Failure> {
+        let answer = self.ask(Method::HEAD, &format!("blobs/{digest}"), &HeaderMap::new()).await?;
+        let length = answer.response.headers().get(header::CONTENT_LENGTH);
+        let length: Option<u64> = length.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(answer.response.status() == StatusCode::OK && length.is_none_or(|length| length == size))
+    }
+
+    /// Asks for a blob, from this byte on.
+    pub(crate) async fn blob(&self, digest: &Digest, from: u64) -> Result<Answer, Failure> {
+        let range = (from > 0).then(|| HeaderValue::try_from(format!("bytes={from}-")).ok()).flatten();
+        let headers = range.into_iter().map(|range| (header::RANGE, range)).collect();
+        self.ask(Method::GET, &format!("blobs/{digest}"), &headers).await
+    }
+
+    /// What refers to the manifest with this digest, as indexes that list it: by the referrers API, or where a registry has
+    /// none, by the tag that stands in for it (OCI distribution specification, "Referrers Tag Schema").
+    pub(crate) async fn referrers(&self, digest: &Digest) -> Result<Vec<SentManifest>, Failure> {
+        let mut answer = self.ask(Method::GET, &format!("referrers/{digest}"), &accepting(&[OCI_INDEX])).await?;
+        if answer.response.status() != StatusCode::OK {
+            absent(&answer)?;
+            let (algorithm, hex) = (digest.algorithm(), digest.hex());
+            let tag = format!("manifests/{algorithm}-{}", &hex[..hex.len().min(TAG_HEX_CHARACTERS)]);
+            answer = self.ask(Method::GET, &tag, &accepting(&[OCI_INDEX])).await?;
+            if answer.response.status() != StatusCode::OK {
+                return absent(&answer).map(|()| Vec::new());
+            }
+        }
+        let mut pages = Vec::new();
+        loop {
+            let next = next_page(&answer);
+            pages.push(self.receive(answer).await?);
+            match next {
+                Some(uri) if uri.authority() == &self.authority && pages.len() < MAX_PAGES => {
+                    answer = self.ask_uri(Method::GET, &uri, &accepting(&[OCI_INDEX])).await?;
+                    if answer.response.status() != StatusCode::OK {
+                        return Err(answer.refusal());
+                    }
+                }
+                _ => return Ok(pages),
+            }
+        }
+    }
+
+    /// How long upstream may send nothing in the middle of a body.
+    pub(crate) fn idle_timeout(&self) -> std::time::Duration {
+        self.client.idle_timeout()
+    }
+
+    async fn receive(&self, answer: Answer) -> Result<SentManifest, Failure> {
+        let source = answer.source();
+        let content_type = crate::headers::printable(answer.response.headers(), header::CONTENT_TYPE);
+        let body = answer.response.into_body();
+        let bytes = transfer::receive_small(body, MAX_MANIFEST_BYTES, self.client.idle_timeout()).await?;
+        Ok(SentManifest { bytes, content_type, source })
+    }
+
+    async fn ask(&self, method: Method, path: &str, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let path = format!("/v2/{}/{path}", self.repository.path());
+        let uri = Uri::from_parts(self.scheme, self.authority.clone(), &path)
+            .map_err(|error| Failure::new(format!("`{}` cannot be asked: {error}", self.repository)))?;
+        self.ask_uri(method, &uri, headers).await
+    }
+
+    /// Asks, and once more if the registry wants to know who asks.
+    async fn ask_uri(&self, method: Method, uri: &Uri, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let known = self.authorization().clone();
+        let answer = self.client.ask(method.clone(), uri, headers, known.as_ref()).await?;
+        // Whoever was redirected to and wants to know has no business with it.
+        if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.redirects.is_empty() {
+            return Ok(answer);
+        }
+        let authorization = self.sign_in(&answer).await?;
+        *self.authorization() = Some(authorization.clone());
+        self.client.ask(method, uri, headers, Some(&authorization)).await
+    }
+
+    async fn sign_in(&self, answer: &Answer) -> Result<HeaderValue, Failure> {
+        let challenges = Challenge::all(answer.response.headers());
+        let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
+        if let Some(credentials) = self.credentials.filter(|credentials| credentials.username.is_none()) {
+            return credentials.header().ok_or_else(|| self.not_let_in("its token cannot be sent"));
+        }
+        match (find("bearer"), find("basic"), self.credentials) {
+            (Some(bearer), _, _) => self.token(bearer).await,
+            (None, Some(_), Some(credentials)) => {
+                credentials.header().ok_or_else(|| self.not_let_in("its password cannot be sent"))
+            }
+            (None, Some(_), None) => Err(self.not_let_in("it wants a user name and password: see fetch.credentials")),
+            (None, None, _) => Err(self.not_let_in("it answered 401 Unauthorized and does not say how to sign in")),
+        }
+    }
+
+    /// Gets a token as the challenge says (Docker registry token authentication).
+    async fn token(&self, challenge: &Challenge) -> Result<HeaderValue, Failure> {
+        let realm = challenge.parameter("realm").ok_or_else(|| self.not_let_in("its challenge names no realm"))?;
+        let realm =
+            Uri::parse(realm).map_err(|error| self.not_let_in(&format!("its realm cannot be asked: {error}")))?;
+        let realm_text = realm.redacted();
+        if realm.scheme() == Scheme::Http && self.scheme == Scheme::Https {
+            return Err(self.not_let_in(&format!("its realm `{realm_text}` is not https")));
+        }
+        let password = match self.credentials {
+            None => None,
+            Some(credentials) if credentials.may_go_to(&realm, self.repository.registry()) => credentials.header(),
+            Some(_) => {
+                let host = &realm.authority().host;
+                return Err(self.not_let_in(&format!(
+                    "it wants its password sent to `{host}`: if that is right, name it in token_hosts of its fetch.credentials"
+                )));
+            }
+        };
+        let own_scope = format!("repository:{}:pull", self.repository.path());
+        let scope = challenge.parameter("scope").unwrap_or(&own_scope);
+        let fields = [("service", challenge.parameter("service")), ("scope", Some(scope))];
+        let fields: Vec<_> =
+            fields.iter().filter_map(|(name, value)| Some(format!("{name}={}", encode((*value)?)))).collect();
+        let separator = if realm.query().is_some() { "&" } else { "?" };
+        let asked = Uri::parse(&format!("{realm}{separator}{}", fields.join("&")))
+            .map_err(|error| self.not_let_in(&format!("its realm cannot be asked: {error}")))?;
+        let answer = self.client.ask(Method::GET, &asked, &HeaderMap::new(), password.as_ref()).await?;
+        if answer.response.status() != StatusCode::OK {
+            let status = answer.response.status();
+            let mut failure = self.not_let_in(&format!("`{realm_text}` gives no token, it answered {status}"));
+            failure.retry_after = answer.refusal().retry_after;
+            return Err(failure);
+        }
+        let body = answer.response.into_body();
+        let bytes = transfer::receive_small(body, MAX_TOKEN_BYTES, self.client.idle_timeout()).await?;
+        let token = Token::parse(&bytes).ok_or_else(|| self.not_let_in(&format!("`{realm_text}` sent no token")))?;
+        Ok(token)
+    }
+
+    fn not_let_in(&self, why: &str) -> Failure {
+        Failure::new(format!("cannot sign in at `{}`: {why}", self.repository.registry()))
+    }
+
+    fn authorization(&self) -> std::sync::MutexGuard<'_, Option<HeaderValue>> {
+        // A panic elsewhere leaves a whole value: each use is one operation on it.
+        self.authorization.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the answer says for sure that there is nothing, or that nothing is given away; trouble is none of both.
+fn absent(answer: &Answer) -> Result<(), Failure> {
+    let status = answer.response.status();
+    let trouble = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+    if trouble { Err(answer.refusal()) } else { Ok(()) }
+}
+
+/// The page that follows (RFC 8288), as the referrers API names it.
+fn next_page(answer: &Answer) -> Option<Uri> {
+    let link = answer.response.headers().get(header::LINK)?.to_str().ok()?;
+    let (target, parameters) = link.trim_start().strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=next" | "rel=\"next\""));
+    if is_next { answer.final_uri.join(target).ok() } else { None }
+}
+
+fn accepting(media_types: &[&str]) -> HeaderMap {
+    let value = HeaderValue::try_from(media_types.join(", "));
+    value.into_iter().map(|value| (header::ACCEPT, value)).collect()
+}
+
+/// For a value in a query: everything but unreserved characters escaped.
+fn encode(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let escape = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
+/// The answer of a realm.
+#[derive(serde::Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+impl Token {
+    fn parse(bytes: &[u8]) -> Option<HeaderValue> {
+        let answer: Self = serde_json::from_slice(bytes).ok()?;
+        let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty())?;
+        sensitive(&format!("Bearer {token}"))
+    }
+}
+
+/// The largest answer of a realm that is read.
+const MAX_TOKEN_BYTES: u64 = 256 * 1024;
+/// How many hexadecimal digits of a digest a stand-in tag has.
+const TAG_HEX_CHARACTERS: usize = 64;
+/// How many pages of referrers are followed.
+const MAX_PAGES: usize = 20;
