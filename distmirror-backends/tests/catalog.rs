@@ -12,7 +12,10 @@ use std::{
 };
 
 use distmirror_backends::{CatalogOptions, SqlCatalog};
-use distmirror_core::{ArtifactId, Artifacts, Checksums, Error, NewDeclaration, Result, Uri, conformance};
+use distmirror_core::{
+    ArtifactId, Artifacts, Checksums, Content, Digests, Error, Fetched, Fetches, LeaseRequest, NewDeclaration, Result,
+    Source, Uri, conformance,
+};
 use jiff::Timestamp;
 use sea_orm::ConnectionTrait;
 
@@ -74,6 +77,39 @@ async fn completes_a_killed_migration(url: &str) {
     assert!(message.contains("run `distmirror migrate`"), "{message}");
     let again = open(url).await;
     again.declare(&wanted("https://h.test/a"), Timestamp::now()).await.expect("all tables are there");
+    completes_a_migration_of_what_is_there(url, &again).await;
+}
+
+/// A catalog of an earlier version, in which a file is present, gets the columns that came later; some it has already.
+async fn completes_a_migration_of_what_is_there(url: &str, earlier: &SqlCatalog) {
+    let request =
+        LeaseRequest { worker: "w".to_owned(), limit: 1, lease_for: Duration::from_secs(60), busy_hosts: Vec::new() };
+    let job = earlier.lease(&request, Timestamp::now()).await.unwrap().remove(0);
+    let content = Content {
+        digests: Digests::of(b"abc"),
+        size: 3,
+        content_type: None,
+        content_disposition: None,
+        content_encoding: None,
+        last_modified: None,
+        source: Source::default(),
+    };
+    let fetched = Fetched::file(content);
+    earlier.complete(&job.lease, &fetched, Timestamp::now()).await.unwrap();
+    let connection = sea_orm::Database::connect(url).await.unwrap();
+    for undo in [
+        "DELETE FROM seaql_migrations WHERE version = 'm0002_images'",
+        "ALTER TABLE artifact_blobs DROP COLUMN digest",
+        "ALTER TABLE artifact_blobs DROP COLUMN platform",
+        "ALTER TABLE declarations DROP COLUMN tag",
+    ] {
+        connection.execute_unprepared(undo).await.unwrap();
+    }
+    let later = open(url).await;
+    let id = job.lease.artifact;
+    assert_eq!(later.blobs(&[id]).await.unwrap()[&id], fetched.blobs, "what was recorded before is read as before");
+    assert_eq!(later.declarations(&[id]).await.unwrap()[&id][0].tag, None);
+    assert_eq!(later.artifact(id).await.unwrap().unwrap().selection, None);
 }
 
 /// Two processes begin at once on an empty database, and then a hundred people declare one name through both.
