@@ -68,7 +68,13 @@ async function hasMoved(place) {
   if (!answer.ok) return false;
   const artifact = await answer.json();
   showProgress(place, artifact.progress);
-  return artifact.state !== place.dataset.state || String(artifact.attempts) !== place.dataset.attempts;
+  const shown = place.dataset;
+  // Of an image that is present, an attempt to bring more of it may end without a change in anything else.
+  const ended = shown.running && !artifact.progress;
+  if (artifact.progress) shown.running = "yes";
+  const differs = (name, value) => String(value ?? "") !== shown[name];
+  return ended || differs("state", artifact.state) || differs("attempts", artifact.attempts)
+    || differs("whole", artifact.whole) || differs("next", artifact.next_attempt_at);
 }
 
 async function anyHasMoved() {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use poem_openapi::{OpenApi, OpenApiService, Tags};
 
-pub(crate) use crate::api::misses::parse_ids;
+pub(crate) use crate::api::{images::resolve, misses::parse_ids};
 use crate::{
     api::{artifacts::ArtifactsApi, audit::AuditApi, images::ImagesApi, misses::MissesApi},
     site::Site,

@@ -205,6 +205,9 @@ pub(crate) struct Source {
     /// SHA-256 of the last server's certificate, in hexadecimal; `null` over plain `http`.
     #[oai(nullable)]
     peer_certificate_sha256: Option<String>,
+    /// How they came if not from where they were declared.
+    #[oai(nullable)]
+    note: Option<String>,
 }
 
 /// Requests for something that nobody declared.
@@ -387,8 +390,8 @@ impl From<core::Progress> for Progress {
 
 impl From<core::Source> for Source {
     fn from(source: core::Source) -> Self {
-        let core::Source { final_url, redirects, peer_certificate_sha256 } = source;
-        Self { final_url, redirects, peer_certificate_sha256 }
+        let core::Source { final_url, redirects, peer_certificate_sha256, note } = source;
+        Self { final_url, redirects, peer_certificate_sha256, note }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The front end for the people who declare artifacts: the REST API, the pages, the probes.
 //!
-//! It only calls [`Mirror`], and asks registries through whatever [`TagResolver`] it is handed: it opens no connection, reads no file and no environment. Everything that a page or the API
-//! needs is compiled in, so nothing is ever loaded from outside.
+//! It only calls [`Mirror`], and asks registries through whatever [`TagResolver`] it is handed: it opens no connection, reads
+//! no file and no environment. Everything that a page or the API needs is compiled in, so nothing is ever loaded from outside.
 //!
 //! Start reading at `app` (which address leads where), then `guard` (what is refused before anything else), then
 //! `api` and `pages`.

@@ -12,6 +12,7 @@ pub(crate) struct ArtifactQuery {
     pub(crate) state: Option<String>,
     pub(crate) host: Option<String>,
     pub(crate) repository: Option<String>,
+    pub(crate) watch: Option<String>,
     pub(crate) project: Option<String>,
     pub(crate) q: Option<String>,
     pub(crate) cursor: Option<String>,
@@ -29,6 +30,7 @@ impl ArtifactQuery {
             state: parse_field("state", self.state.as_deref(), &mut errors),
             host: given(self.host).map(|host| host.to_lowercase()),
             repository: given(self.repository),
+            watch: parse_field("watch", self.watch.as_deref(), &mut errors),
             project: given(self.project),
             text: given(self.q),
         };

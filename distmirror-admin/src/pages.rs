@@ -10,7 +10,9 @@ mod audit;
 mod declare;
 mod docs;
 mod form;
+mod images;
 mod misses;
+mod naming;
 mod overview;
 mod setup;
 mod templates;
@@ -29,7 +31,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
     routes
         .get("/", overview::show)
         .get("/artifacts", artifacts::show)
+        .get("/images", images::show)
         .get("/artifacts/:id", artifact::show)
+        .post("/artifacts/:id/platforms", artifact::add_platform)
         .post("/artifacts/:id/retry", artifact::retry)
         .post("/artifacts/:id/quarantine", artifact::quarantine)
         .post("/artifacts/:id/release", artifact::release)
@@ -68,10 +72,11 @@ impl<'a> FromRequest<'a> for Flash {
     }
 }
 
-const SENTENCES: [(&str, &str); 7] = [
+const SENTENCES: [(&str, &str); 8] = [
     ("declared", "Declared. It is fetched as soon as a worker is free."),
     ("added", "It was declared already. Your declaration was added."),
     ("all-declared", "Declared. Everything is fetched as soon as workers are free; it stands among the artifacts."),
+    ("more", "Wanted from now on. What of it is missing is fetched as soon as a worker is free."),
     ("retried", "It is fetched again as soon as a worker is free."),
     ("quarantined", "Taken out of service. The bytes are kept."),
     ("released", "Back in service."),

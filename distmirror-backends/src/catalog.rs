@@ -15,6 +15,7 @@ mod location;
 mod rows;
 mod schema;
 mod totals;
+mod upkeep;
 
 use std::fmt;
 

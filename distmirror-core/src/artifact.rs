@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    ArtifactName, Checksums, Digest, Digests, NameKey, Platform, PlatformChoice, Repository, Scheme, Sha256,
+    ArtifactName, Checksums, Digest, Digests, NameKey, Platform, PlatformChoice, Repository, Scheme, Sha256, Watch,
     image::ImageName,
 };
 
@@ -185,6 +185,10 @@ pub struct Artifact {
     pub fetched_at: Option<Timestamp>,
     /// What is wanted and here of an image; `None` for other kinds.
     pub selection: Option<Selection>,
+    /// What is wrong with its stored bytes, until they were fetched again.
+    pub damage: Option<String>,
+    /// What upstream was last seen to have.
+    pub watch: Option<Watch>,
 }
 
 impl Artifact {
@@ -193,9 +197,36 @@ impl Artifact {
         if self.expected.is_empty() { Trust::FirstUse } else { Trust::Verified }
     }
 
-    /// Whether it is in service and more of it is wanted than is here.
+    /// What a person should look at before trusting the bytes; empty for most.
+    pub fn warnings(&self) -> Vec<String> {
+        let (ArtifactName::File(uri), Some(content)) = (&self.name, &self.content) else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if self.trust() == Trust::FirstUse && content.is_html() && !names_page(uri.file_name()) {
+            warnings.push(
+                "upstream sent an HTML page where the name promises something else: perhaps a login page or an error. Look \
+                 at it, and declare the right checksum"
+                    .to_owned(),
+            );
+        }
+        if let Some(coding) = &content.content_encoding {
+            warnings.push(format!(
+                "upstream sent it in the coding `{coding}` although none was asked for: it is kept and served as it came"
+            ));
+        }
+        warnings
+    }
+
+    /// Whether it is in service, and damaged or less of it here than is wanted.
     pub fn lacks_something(&self) -> bool {
-        self.state == State::Present && self.selection.as_ref().is_some_and(|selection| !selection.is_complete())
+        let is_incomplete = || self.selection.as_ref().is_some_and(|selection| !selection.is_complete());
+        self.state == State::Present && (self.damage.is_some() || is_incomplete())
+    }
+
+    /// The checksums that its bytes must have: the declared ones, and once it is present those of its content.
+    pub fn must_have(&self) -> Checksums {
+        let Some(content) = &self.content else { return self.expected.clone() };
+        let known = Checksums::new([content.blob().into()]).unwrap_or_default();
+        self.expected.merged_with(&known)
     }
 }
 
@@ -206,14 +237,21 @@ pub struct Selection {
     pub wanted: PlatformChoice,
     /// What was wanted when it was last fetched.
     pub held: Option<PlatformChoice>,
+    /// What was wanted and the image does not have. It never will: its digest says what it has.
+    pub lacking: PlatformChoice,
     /// How the registry is reached.
     pub scheme: Scheme,
 }
 
 impl Selection {
-    /// Whether all that is wanted is here.
+    /// Whether all that is wanted and can be had is here.
     pub fn is_complete(&self) -> bool {
-        self.held.as_ref().is_some_and(|held| held.covers(&self.wanted))
+        self.held.as_ref().is_some_and(|held| held.covers(&self.to_be_had()))
+    }
+
+    /// What is wanted, as far as the image is not known to lack it.
+    pub fn to_be_had(&self) -> PlatformChoice {
+        self.wanted.without(&self.lacking)
     }
 }
 
@@ -250,6 +288,23 @@ impl Content {
     pub fn blob(&self) -> Sha256 {
         self.digests.sha256
     }
+
+    /// Whether upstream said that it is a page.
+    fn is_html(&self) -> bool {
+        let media_type = self.content_type.as_deref().unwrap_or_default().split(';').next().unwrap_or_default();
+        ["text/html", "application/xhtml+xml"].iter().any(|html| media_type.trim().eq_ignore_ascii_case(html))
+    }
+}
+
+/// Whether the name of a file promises a page for people, or nothing at all.
+fn names_page(file_name: &str) -> bool {
+    match file_name.rsplit_once('.') {
+        Some((_, extension)) => {
+            let extension = extension.to_ascii_lowercase();
+            matches!(extension.as_str(), "html" | "htm" | "xhtml" | "shtml" | "php" | "asp" | "aspx" | "jsp")
+        }
+        None => true,
+    }
 }
 
 /// Where the bytes of an artifact came from.
@@ -261,6 +316,8 @@ pub struct Source {
     pub redirects: Vec<String>,
     /// SHA-256 of the certificate that the last server showed, in hexadecimal; `None` over plain `http`.
     pub peer_certificate_sha256: Option<String>,
+    /// How they came if not from where they were declared: supplied by a person, found in our own store, or rescued.
+    pub note: Option<String>,
 }
 
 /// A blob that belongs to an artifact. A file has one; an image has its manifests, configs and layers.
@@ -402,6 +459,20 @@ impl Totals {
             State::Present => &mut self.present,
             State::Failed => &mut self.failed,
             State::Quarantined => &mut self.quarantined,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_promise_a_page() {
+        for (name, promises) in
+            [("a.tar.gz", false), ("a.HTML", true), ("", true), ("download", true), ("x.php", true), ("v1.2", false)]
+        {
+            assert_eq!(names_page(name), promises, "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The record of artifacts, declarations, fetch jobs, misses and audit: the [`Catalog`] trait.
 //!
-//! It is one trait in four parts, along the lines of who asks: [`Artifacts`] for people and the proxy, [`Images`] for the
-//! registry faces, [`Fetches`] for workers, [`Ledger`] for what was missed and what was done. Implementers find the decisions that all catalogs share in [`rules`].
+//! It is one trait in five parts, along the lines of who asks: [`Artifacts`] for people and the proxy, [`Images`] for the
+//! registry faces, [`Fetches`] for workers, [`Ledger`] for what was missed and what was done, [`Upkeep`] for scrubs and watches. Implementers find the decisions that all catalogs share in [`rules`].
 
 pub mod rules;
 
@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::{
     Artifact, ArtifactId, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest, Miss,
-    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result, State, StoredBlob,
-    Totals,
+    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result, Scrub, Sha256,
+    State, StoredBlob, Totals, Watch, WatchStatus,
 };
 
 /// Which artifacts a list shows. An empty filter shows all.
@@ -30,6 +30,8 @@ pub struct Filter {
     pub repository: Option<String>,
     /// Only with a declaration for this project.
     pub project: Option<String>,
+    /// Only if upstream was last seen like this.
+    pub watch: Option<WatchStatus>,
     /// Only with this text somewhere in the canonical name; literal, and ASCII letters match in either case.
     pub text: Option<String>,
 }
@@ -72,6 +74,14 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
 
     /// How much there is.
     async fn totals(&self) -> Result<Totals>;
+
+    /// Makes an artifact present with bytes that a person supplied, whoever is fetching it; they must have the checksums on
+    /// record.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`](crate::Error::NotFound), [`Error::ChecksumMismatch`](crate::Error::ChecksumMismatch), or
+    /// [`Error::WrongState`](crate::Error::WrongState) if it is present or quarantined.
+    async fn fulfil(&self, id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Result<Artifact>;
 
     /// Takes a present artifact out of service; its content stays on record.
     ///
@@ -129,8 +139,8 @@ pub struct RepositoryTotals {
 ///    the latest.
 /// 3. `complete` makes the artifact present, with its content and blobs, in one step; content that contradicts the
 ///    checksums on record at that moment is [`Error::ChecksumMismatch`](crate::Error::ChecksumMismatch) and changes nothing.
-/// 4. A present artifact is never handed out again, unless it is an image of which more is wanted. That stays present
-///    throughout; `complete` adds blobs to it and takes none away, and its content never changes.
+/// 4. A present artifact is never handed out again, unless its stored bytes are damaged or it is an image of which more is
+///    wanted. It stays present throughout; `complete` adds blobs to it and takes none away, and its content never changes.
 /// 5. If more of an image is wanted when it is completed than was when it was leased, it is due again.
 #[async_trait]
 pub trait Fetches: fmt::Debug + Send + Sync + 'static {
@@ -199,7 +209,7 @@ pub struct AuditEntry {
     pub at: Timestamp,
     /// Who did it: a person, or a worker.
     pub who: String,
-    /// What: `declared`, `fetched`, `failed`, `retried`, `quarantined`, `released`, `ignored`.
+    /// What: `declared`, `fetched`, `supplied`, `failed`, `retried`, `damaged`, `quarantined`, `released`, `ignored`.
     pub action: String,
     /// To which artifact.
     pub artifact: Option<ArtifactId>,
@@ -207,7 +217,41 @@ pub struct AuditEntry {
     pub detail: String,
 }
 
-/// The whole record: whoever implements the four parts implements it.
-pub trait Catalog: Artifacts + Images + Fetches + Ledger {}
+/// What is done to keep stored bytes right, and what is known of upstream since.
+///
+/// # Promises
+/// 1. Damage of an artifact in service that is reported makes it due. It stays in service, and `complete` with the same bytes
+///    ends the damage; other bytes are [`Error::ChecksumMismatch`](crate::Error::ChecksumMismatch). Nothing else changes.
+/// 2. A scrub reads back as it was saved last.
+/// 3. `unreferenced` names exactly those blobs that belong to no artifact.
+/// 4. `to_watch` names artifacts in service, those never watched first, then the one that was watched longest ago; none that was
+///    watched or fetched since `before`.
+#[async_trait]
+pub trait Upkeep: fmt::Debug + Send + Sync + 'static {
+    /// Notes that stored bytes of an artifact are missing or wrong. Of what is not in service, or known to be damaged, nothing
+    /// is noted.
+    async fn report_damage(&self, id: ArtifactId, problem: &str, now: Timestamp) -> Result<()>;
 
-impl<T: Artifacts + Images + Fetches + Ledger> Catalog for T {}
+    /// Those of these blobs that belong to no artifact.
+    async fn unreferenced(&self, blobs: &[Sha256]) -> Result<Vec<Sha256>>;
+
+    /// Writes the record of a scrub.
+    async fn save_scrub(&self, scrub: &Scrub) -> Result<()>;
+
+    /// The record of one scrub.
+    async fn scrub(&self, id: Uuid) -> Result<Option<Scrub>>;
+
+    /// The latest scrubs, the last one first.
+    async fn scrubs(&self, limit: usize) -> Result<Vec<Scrub>>;
+
+    /// Artifacts of which upstream should be asked again.
+    async fn to_watch(&self, before: Timestamp, limit: usize) -> Result<Vec<Artifact>>;
+
+    /// Records what upstream was seen to have.
+    async fn record_watch(&self, id: ArtifactId, watch: &Watch) -> Result<()>;
+}
+
+/// The whole record: whoever implements the five parts implements it.
+pub trait Catalog: Artifacts + Images + Fetches + Ledger + Upkeep {}
+
+impl<T: Artifacts + Images + Fetches + Ledger + Upkeep> Catalog for T {}

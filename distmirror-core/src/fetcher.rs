@@ -78,12 +78,14 @@ pub struct Failure {
     pub message: String,
     /// How long upstream asks to wait before the next attempt.
     pub retry_after: Option<Duration>,
+    /// Platforms that were wanted of an image and that it does not have.
+    pub lacking: PlatformChoice,
 }
 
 impl Failure {
     /// A failure with this message.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retry_after: None }
+        Self { message: message.into(), retry_after: None, lacking: PlatformChoice::default() }
     }
 
     /// What was attempted, and the error with all its causes.

@@ -23,6 +23,7 @@ pub mod mirror;
 pub mod miss;
 pub mod name;
 pub mod page;
+pub mod upkeep;
 pub mod uri;
 mod verify;
 
@@ -31,7 +32,7 @@ pub use crate::{
         Artifact, ArtifactId, Content, Kind, Progress, Role, Selection, Source, State, StoredBlob, Totals, Trust,
     },
     blob::{BlobBody, BlobRead, BlobStat, BlobStore, ByteStream, Payload},
-    catalog::{Artifacts, AuditEntry, Catalog, Fetches, Filter, Images, Ledger, RepositoryTotals},
+    catalog::{Artifacts, AuditEntry, Catalog, Fetches, Filter, Images, Ledger, RepositoryTotals, Upkeep},
     declaration::{Declaration, Declare, Declared, NewDeclaration, WantedImage},
     digest::{Algorithm, Checksums, Digest, Digests, Hasher, Hashing, PartDigests, PartHasher, Sha256},
     error::{Error, Problem, Result},
@@ -43,5 +44,6 @@ pub use crate::{
     miss::{Miss, MissReport},
     name::{ArtifactName, NameKey},
     page::{Cursor, Page, PageRequest},
+    upkeep::{Scrub, Watch, WatchStatus},
     uri::{Authority, Host, Scheme, Uri, UriError},
 };

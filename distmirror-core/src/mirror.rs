@@ -5,6 +5,7 @@
 
 mod images;
 mod misses;
+mod scrub;
 
 use std::{
     ops::Range,
@@ -25,7 +26,8 @@ pub use self::images::Part;
 use self::misses::GatheredMisses;
 use crate::{
     Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
-    Error, ImageName, NameKey, Platform, Result, Role, Sha256, State, StoredBlob, Uri, declaration,
+    Error, Fetched, ImageName, NameKey, NewDeclaration, Platform, Result, Role, Sha256, State, StoredBlob, Uri,
+    declaration,
     verify::{self, Verifier},
 };
 
@@ -43,6 +45,8 @@ pub struct Options {
     /// With how many misses the catalog is full: what is gathered from then on is counted and dropped, until a person has
     /// declared or ignored some. One report, of `gathered_misses` at most, may go past it.
     pub recorded_misses: u64,
+    /// Whether a declaration of a file must have a checksum. Images always have one.
+    pub require_checksum: bool,
 }
 
 impl Default for Options {
@@ -53,6 +57,7 @@ impl Default for Options {
             revalidate_within: Duration::from_millis(500),
             gathered_misses: 10_000,
             recorded_misses: 100_000,
+            require_checksum: false,
         }
     }
 }
@@ -175,7 +180,7 @@ impl Mirror {
     /// # Errors
     /// [`Error::Invalid`] with every bad field, [`Error::ChecksumConflict`], or the catalog's trouble.
     pub async fn declare(&self, wanted: &Declare, who: &str) -> Result<Declared> {
-        let mut declared = self.catalog.declare(&wanted.check(who)?, Timestamp::now()).await?;
+        let mut declared = self.catalog.declare(&self.check(wanted, who)?, Timestamp::now()).await?;
         if declared.artifact.state == State::Failed {
             declared.artifact = self.try_again(declared.artifact, who).await?;
         }
@@ -185,13 +190,29 @@ impl Mirror {
         Ok(declared)
     }
 
+    /// Checks a declaration, also by the rules of this mirror.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every bad field.
+    pub fn check(&self, wanted: &Declare, who: &str) -> Result<NewDeclaration> {
+        let checked = wanted.check(who);
+        let lacks_checksum = match &checked {
+            Ok(declaration) => declaration.expected.is_empty(),
+            Err(_) => false,
+        };
+        if self.options.require_checksum && lacks_checksum {
+            return Err(Error::invalid("sha256", "is required here: give the checksum that the publisher names"));
+        }
+        checked
+    }
+
     /// What is known of this name. A present artifact is answered from memory.
     ///
     /// # Errors
     /// The catalog's trouble, unless memory can answer.
     pub async fn resolve(&self, name: &ArtifactName) -> Result<Resolution> {
         let key = name.key();
-        self.from_memory(key, || self.named(key)).await
+        self.remembered(key, || self.named(key)).await
     }
 
     /// What is known of a digest: the artifact in service that has it.
@@ -246,6 +267,25 @@ impl Mirror {
             Err(_) => self.find_named(id_or_name).await?,
         };
         found.ok_or_else(|| Error::NotFound { what: "artifact", id: id_or_name.to_owned() })
+    }
+
+    /// Notes that stored bytes of an artifact are damaged, so that they are fetched again. It stays in service: what is damaged
+    /// is never sent.
+    ///
+    /// # Errors
+    /// The catalog's trouble.
+    pub async fn report_damage(&self, id: ArtifactId, problem: &str) -> Result<()> {
+        self.catalog.report_damage(id, problem, Timestamp::now()).await?;
+        self.due.notify_waiters();
+        Ok(())
+    }
+
+    /// Makes an artifact present with bytes that a person supplied: they came in through an intake, and are durable.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::ChecksumMismatch`], [`Error::WrongState`] if it is present already.
+    pub async fn fulfil(&self, id: ArtifactId, content: Content, who: &str) -> Result<Artifact> {
+        self.catalog.fulfil(id, &Fetched::file(content), who, Timestamp::now()).await
     }
 
     /// Makes an artifact that failed due now.
@@ -323,7 +363,7 @@ impl Mirror {
     }
 
     /// Answers from memory what is remembered and not due to be looked up again; otherwise looks it up.
-    async fn from_memory<F>(&self, key: NameKey, look_up: impl Fn() -> F) -> Result<Resolution>
+    async fn remembered<F>(&self, key: NameKey, look_up: impl Fn() -> F) -> Result<Resolution>
     where
         F: Future<Output = Result<Resolution>>,
     {

@@ -45,6 +45,22 @@ impl Verifier {
     }
 }
 
+/// Hashes a stored blob again, whatever is known of it. What turns out to be damaged is not trusted any more.
+pub(crate) async fn again(blobs: &dyn BlobStore, verifier: &Verifier, blob: &Sha256, size: u64) -> Result<()> {
+    let read = blobs.get(blob, None).await?;
+    if read.size != size {
+        return Err(wrong_size(*blob, read.size, size));
+    }
+    match read.body {
+        BlobBody::File { file, .. } => {
+            let identity = Identity::of(&file.metadata().map_err(Error::storage)?);
+            verifier.known.invalidate(&(*blob, identity));
+            verifier.file(*blob, file, size).await.map(drop)
+        }
+        BlobBody::Stream(body) => stream(*blob, size, body).try_for_each(|_| async { Ok(()) }).await,
+    }
+}
+
 /// The bytes of a small blob, verified. They are read into memory as a whole: the caller knows that `size` is small.
 pub(crate) async fn whole(blobs: &dyn BlobStore, blob: &Sha256, size: u64) -> Result<Bytes> {
     let read = blobs.get(blob, None).await?;

@@ -53,6 +53,7 @@ impl Answer {
             final_url: self.final_uri.redacted(),
             redirects: self.redirects.iter().map(Uri::redacted).collect(),
             peer_certificate_sha256: certificate.map(|certificate| certificate.0.hex()),
+            note: None,
         }
     }
 

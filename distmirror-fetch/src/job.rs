@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use distmirror_core::{Catalog, Error, Failure, Fetched, Fetcher, Intake, Job, Kind, Lease, ProgressMeter, Result};
+use distmirror_core::{
+    Artifact, Catalog, Content, Error, Failure, Fetched, Fetcher, Intake, Job, Kind, Lease, ProgressMeter, Result,
+    Source, State,
+};
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -101,8 +104,37 @@ impl Attempt<'_> {
         let Some(fetcher) = self.bench.fetcher(kind) else {
             return Err(Failure::new(format!("nothing here knows how to fetch the kind `{kind}`")));
         };
-        let fetch = AssertUnwindSafe(fetcher.fetch(self.job, &self.bench.intake, &self.meter)).catch_unwind();
+        if let Some(held) = self.held_already().await {
+            return Ok(held);
+        }
+        // What is damaged must not be taken from where it lies.
+        let is_damaged = self.job.artifact.damage.is_some();
+        let intake = if is_damaged { &self.bench.intake.distrusting() } else { &self.bench.intake };
+        let fetch = AssertUnwindSafe(fetcher.fetch(self.job, intake, &self.meter)).catch_unwind();
         fetch.await.unwrap_or_else(|panic| Err(Failure::new(format!("the fetcher panicked: {}", words(&*panic)))))
+    }
+
+    /// The declared bytes of a file, if another declared file has brought them already: then upstream need not be asked, and
+    /// may be gone. If the catalog does not say, upstream is asked.
+    async fn held_already(&self) -> Option<Fetched> {
+        let artifact = &self.job.artifact;
+        if artifact.content.is_some() {
+            return None;
+        }
+        for digest in artifact.expected.iter() {
+            let holder = self.bench.catalog.holding(digest).await.ok().flatten();
+            let Some(holder) = holder.filter(|holder| holder.state == State::Present && is_file(holder)) else {
+                continue;
+            };
+            let Some(content) = holder.content else { continue };
+            let is_same = artifact.expected.contradicted_by(&content.digests).is_none();
+            let held = self.bench.intake.held(&content.blob().into(), content.size).await;
+            if is_same && matches!(held, Ok(Some(_))) {
+                let note = Some(format!("not asked for: `{}` had brought the same bytes", holder.name.redacted()));
+                return Some(Fetched::file(Content { source: Source { note, ..content.source }, ..content }));
+            }
+        }
+        None
     }
 
     /// Renews the lease again and again; returns when somebody else has it.
@@ -209,6 +241,10 @@ impl Attempt<'_> {
 /// A time limit on an operation of the catalog.
 pub(crate) async fn in_time<T>(limit: Duration, operation: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(limit, operation).await.unwrap_or_else(|_| Err(Error::catalog(format!("no answer within {limit:?}"))))
+}
+
+fn is_file(artifact: &Artifact) -> bool {
+    artifact.name.kind() == Kind::File
 }
 
 fn after(wait: Duration) -> Timestamp {

@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
         let answer = self.ask(Method::GET, &format!("manifests/{reference}"), &accepting(&MEDIA_TYPES)).await?;
         match answer.response.status() {
             StatusCode::OK => self.receive(answer).await,
-            _ => Err(answer.refusal()),
+            _ => Err(self.refusal(&answer)),
         }
     }
 
@@ -100,15 +100,25 @@ impl<'a> Session<'a> {
             let next = next_page(&answer);
             pages.push(self.receive(answer).await?);
             match next {
-                Some(uri) if uri.authority() == &self.authority && pages.len() < MAX_PAGES => {
+                Some(uri) if self.is_here(&uri) && pages.len() < MAX_PAGES => {
                     answer = self.ask_uri(Method::GET, &uri, &accepting(&[OCI_INDEX])).await?;
                     if answer.response.status() != StatusCode::OK {
-                        return Err(answer.refusal());
+                        return Err(self.refusal(&answer));
                     }
                 }
                 _ => return Ok(pages),
             }
         }
+    }
+
+    /// The failure that an answer means, which is none of those that bring anything.
+    pub(crate) fn refusal(&self, answer: &Answer) -> Failure {
+        let failure = answer.refusal();
+        if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.redirects.is_empty() {
+            return failure;
+        }
+        let advice = if self.credentials.is_none() { ": see fetch.credentials" } else { "" };
+        self.not_let_in(&format!("{}{advice}", failure.message))
     }
 
     /// How long upstream may send nothing in the middle of a body.
@@ -119,9 +129,20 @@ impl<'a> Session<'a> {
     async fn receive(&self, answer: Answer) -> Result<SentManifest, Failure> {
         let source = answer.source();
         let content_type = crate::headers::printable(answer.response.headers(), header::CONTENT_TYPE);
-        let body = answer.response.into_body();
-        let bytes = transfer::receive_small(body, MAX_MANIFEST_BYTES, self.client.idle_timeout()).await?;
+        let bytes = self.read(answer, MAX_MANIFEST_BYTES).await?;
         Ok(SentManifest { bytes, content_type, source })
+    }
+
+    /// All of an answer that is small.
+    async fn read(&self, answer: Answer, limit: u64) -> Result<Bytes, Failure> {
+        let uri = answer.final_uri.redacted();
+        let bytes = transfer::receive_small(answer.response.into_body(), limit, self.client.idle_timeout()).await;
+        bytes.map_err(|failure| Failure { message: format!("`{uri}`: {}", failure.message), ..failure })
+    }
+
+    /// Whether this is asked of the same registry in the same way.
+    fn is_here(&self, uri: &Uri) -> bool {
+        uri.scheme() == self.scheme && uri.authority() == &self.authority
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &HeaderMap) -> Result<Answer, Failure> {
@@ -139,24 +160,24 @@ impl<'a> Session<'a> {
         if answer.response.status() != StatusCode::UNAUTHORIZED || !answer.redirects.is_empty() {
             return Ok(answer);
         }
-        let authorization = self.sign_in(&answer).await?;
+        let Some(authorization) = self.sign_in(&answer).await? else { return Ok(answer) };
         *self.authorization() = Some(authorization.clone());
         self.client.ask(method, uri, headers, Some(&authorization)).await
     }
 
-    async fn sign_in(&self, answer: &Answer) -> Result<HeaderValue, Failure> {
+    /// What to show to be let in, `None` if there is nothing to show.
+    async fn sign_in(&self, answer: &Answer) -> Result<Option<HeaderValue>, Failure> {
         let challenges = Challenge::all(answer.response.headers());
         let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         if let Some(credentials) = self.credentials.filter(|credentials| credentials.username.is_none()) {
-            return credentials.header().ok_or_else(|| self.not_let_in("its token cannot be sent"));
+            return credentials.header().map(Some).ok_or_else(|| self.not_let_in("its token cannot be sent"));
         }
         match (find("bearer"), find("basic"), self.credentials) {
-            (Some(bearer), _, _) => self.token(bearer).await,
+            (Some(bearer), _, _) => self.token(bearer).await.map(Some),
             (None, Some(_), Some(credentials)) => {
-                credentials.header().ok_or_else(|| self.not_let_in("its password cannot be sent"))
+                credentials.header().map(Some).ok_or_else(|| self.not_let_in("its password cannot be sent"))
             }
-            (None, Some(_), None) => Err(self.not_let_in("it wants a user name and password: see fetch.credentials")),
-            (None, None, _) => Err(self.not_let_in("it answered 401 Unauthorized and does not say how to sign in")),
+            (None, ..) => Ok(None),
         }
     }
 
@@ -194,10 +215,8 @@ impl<'a> Session<'a> {
             failure.retry_after = answer.refusal().retry_after;
             return Err(failure);
         }
-        let body = answer.response.into_body();
-        let bytes = transfer::receive_small(body, MAX_TOKEN_BYTES, self.client.idle_timeout()).await?;
-        let token = Token::parse(&bytes).ok_or_else(|| self.not_let_in(&format!("`{realm_text}` sent no token")))?;
-        Ok(token)
+        let bytes = self.read(answer, MAX_TOKEN_BYTES).await.map_err(|failure| self.not_let_in(&failure.message))?;
+        Token::parse(&bytes).ok_or_else(|| self.not_let_in(&format!("`{realm_text}` sent no token")))
     }
 
     fn not_let_in(&self, why: &str) -> Failure {
@@ -248,7 +267,7 @@ struct Token {
 impl Token {
     fn parse(bytes: &[u8]) -> Option<HeaderValue> {
         let answer: Self = serde_json::from_slice(bytes).ok()?;
-        let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty())?;
+        let token = [answer.token, answer.access_token].into_iter().flatten().find(|token| !token.is_empty())?;
         sensitive(&format!("Bearer {token}"))
     }
 }

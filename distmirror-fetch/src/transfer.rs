@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 /// Takes a body in. `total` is how many bytes the spool has at the end, if that is known. `came` is told of each piece, in bytes.
 ///
-/// What came before a failure stays in the spool, except where it is more than the limit.
+/// What came before a failure stays in the spool, except where it is more than the total or the limit.
 pub(crate) async fn receive<H: Hashing>(
     mut body: Incoming,
     total: Option<u64>,
@@ -20,6 +20,10 @@ pub(crate) async fn receive<H: Hashing>(
 ) -> Result<(), Failure> {
     while let Some(data) = next_piece(&mut body, idle_timeout).await.map_err(|cause| truncated(spool, total, &cause))? {
         let bytes = data.len() as u64;
+        if let Some(total) = total.filter(|total| spool.received() + bytes > *total) {
+            spool.restart(None).await?;
+            return Err(Failure::new(format!("more than the {total} bytes that were to come")));
+        }
         take_in(spool, data).await?;
         came(bytes);
     }
@@ -31,16 +35,15 @@ pub(crate) async fn receive<H: Hashing>(
 
 /// Reads a small body into memory: a manifest, a token.
 pub(crate) async fn receive_small(mut body: Incoming, limit: u64, idle_timeout: Duration) -> Result<Bytes, Failure> {
-    let too_large =
-        || Failure::new(format!("too large: the answer has more than the {limit} bytes that are read of its kind"));
+    let too_much = || Failure::new(format!("more than the {limit} bytes that are read of such an answer"));
     if hyper::body::Body::size_hint(&body).lower() > limit {
-        return Err(too_large());
+        return Err(too_much());
     }
     let mut bytes = BytesMut::new();
     let cut = |received: usize, cause: String| Failure::new(format!("truncated after {received} bytes: {cause}"));
     while let Some(data) = next_piece(&mut body, idle_timeout).await.map_err(|cause| cut(bytes.len(), cause))? {
         if (bytes.len() + data.len()) as u64 > limit {
-            return Err(too_large());
+            return Err(too_much());
         }
         bytes.extend_from_slice(&data);
     }

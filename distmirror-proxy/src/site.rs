@@ -140,4 +140,26 @@ const TOOLS: &[(&str, &str)] = &[
          -Djavax.net.ssl.trustStore=distmirror.jks\n-Djavax.net.ssl.trustStorePassword=changeit\n\
          -Dhttps.proxyHost={host}\n-Dhttps.proxyPort={port}\n-Dhttp.proxyHost={host}\n-Dhttp.proxyPort={port}\n",
     ),
+    (
+        "podman",
+        "# podman, skopeo, buildah, CRI-O: through the proxy, trusting the mirror's CA\n\
+         curl -fsS {proxy}/ca.pem -o distmirror-ca.pem\n\
+         export HTTPS_PROXY={proxy} SSL_CERT_FILE=$PWD/distmirror-ca.pem\n\
+         # or without the CA, for each registry a file in /etc/containers/registries.conf.d/, as distmirror.conf:\n\
+         [[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\nmirror-by-digest-only = true\n\
+         [[registry.mirror]]\nlocation = \"{address}/docker.io\"\ninsecure = true\n",
+    ),
+    (
+        "containerd",
+        "# With config_path = \"/etc/containerd/certs.d\" in containerd's configuration, for every registry, in\n\
+         # /etc/containerd/certs.d/_default/hosts.toml (or REGISTRY in place of _default):\n\
+         server = \"{proxy}\"\n[host.\"{proxy}\"]\ncapabilities = [\"pull\"]\n",
+    ),
+    (
+        "docker",
+        "# In /etc/docker/daemon.json, with the CA among those of the system (see debian); then restart Docker:\n\
+         {\"proxies\": {\"http-proxy\": \"{proxy}\", \"https-proxy\": \"{proxy}\"}}\n\
+         # or for docker.io alone, without the CA:\n\
+         {\"registry-mirrors\": [\"{proxy}\"]}\n",
+    ),
 ];

@@ -37,11 +37,9 @@ impl Value {
             DeValue::Float(_) => Self::Other("a number with a fraction"),
             DeValue::Datetime(_) => Self::Other("a date"),
             DeValue::Table(table) => {
-                let entry = |(name, value): (_, &toml::Spanned<DeValue<'_>>)| -> (String, Self) {
-                    let name: &toml::Spanned<std::borrow::Cow<'_, str>> = name;
-                    (name.get_ref().to_string(), Self::from_toml(value.get_ref()))
-                };
-                Self::Table(table.iter().map(entry).collect())
+                let entries =
+                    table.iter().map(|(name, value)| (name.get_ref().to_string(), Self::from_toml(value.get_ref())));
+                Self::Table(entries.collect())
             }
         }
     }

@@ -100,6 +100,8 @@ impl ArtifactsApi {
         host: Query<Option<String>>,
         /// Only images of the repository with this path, such as `library/debian`.
         repository: Query<Option<String>>,
+        /// Only if upstream was last seen like this: `same`, `gone`, `changed` or `unknown`.
+        watch: Query<Option<String>>,
         /// Only with a declaration for this project.
         project: Query<Option<String>>,
         /// Only with this text in the URI.
@@ -114,6 +116,7 @@ impl ArtifactsApi {
             state: state.0,
             host: host.0,
             repository: repository.0,
+            watch: watch.0,
             project: project.0,
             q: q.0,
             cursor: cursor.0,

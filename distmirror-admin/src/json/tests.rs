@@ -37,6 +37,7 @@ fn wanted(number: u32, who: &str) -> NewDeclaration {
     NewDeclaration {
         name: Uri::parse(&format!("https://h.test/{number}")).unwrap().into(),
         expected: Checksums::none(),
+        image: None,
         who: who.to_owned(),
         reason: "r".to_owned(),
         project: None,
@@ -86,6 +87,10 @@ impl Artifacts for Counting {
     }
 
     async fn totals(&self) -> Result<Totals> {
+        unreachable!("{ELSE}")
+    }
+
+    async fn fulfil(&self, _: ArtifactId, _: &core::Fetched, _: &str, _: Timestamp) -> Result<core::Artifact> {
         unreachable!("{ELSE}")
     }
 

@@ -7,11 +7,24 @@ pub(super) fn on(error: &str) -> &'static str {
 }
 
 /// What an error contains, and what to do then; the first that matches counts.
-const ADVICE: [(&str, &str); 14] = [
+const ADVICE: [(&str, &str); 17] = [
     (
         "checksum mismatch",
         "Either the declared checksum is wrong, or upstream has other bytes now. Compare it with what the publisher names; \
          nothing of what came is served.",
+    ),
+    (
+        "the image has no platform",
+        "What is wanted of an image stays wanted, also what it does not have. Only an image that has it helps, under another digest.",
+    ),
+    (
+        "fetch.referrers",
+        "If signatures and attestations are not needed, the operator leaves them out with `fetch.referrers = false`.",
+    ),
+    (
+        "cannot sign in",
+        "The registry wants to know who asks: the operator says it in `fetch.credentials`. A registry also asks for a sign-in \
+         where it has no such image.",
     ),
     (
         "which is not public",
@@ -35,7 +48,10 @@ const ADVICE: [(&str, &str); 14] = [
         "Upstream has nothing at this URL. Look for a typing error, and declare the right URL; this one harms nobody.",
     ),
     ("answered 410", "Upstream has removed it. Declare a URL where it still is."),
-    ("answered 401", "Upstream asks for a sign-in, which the mirror does not have."),
+    (
+        "answered 401",
+        "Upstream asks for a sign-in, which the mirror does not have. For images the operator adds it to `fetch.credentials`.",
+    ),
     ("answered 403", "Upstream refuses the mirror. Look whether the URL opens without a sign-in."),
     ("answered 429", "Upstream wants to be asked less often. It is worth waiting."),
     ("answered 5", "Upstream has trouble of its own, which mostly passes."),

@@ -1,8 +1,13 @@
-//! `/artifacts/ID`: everything about one artifact, and what can be done with it.
+//! `/artifacts/ID`: everything about one artifact, and what can be done with it. What files and images have in common is
+//! here; what they have not is in `file` and `image`.
+
+mod command;
+mod file;
+mod image;
 
 use std::sync::Arc;
 
-use distmirror_core::{Artifact, ArtifactId, ArtifactName, PageRequest, Uri};
+use distmirror_core::{Artifact, ArtifactId, ArtifactName, Declare, PageRequest, Problem as FieldProblem};
 use poem::{
     Response, handler,
     web::{Data, Path},
@@ -22,20 +27,21 @@ use crate::{
 struct Shown<'a> {
     flash: Option<&'static str>,
     alert: Option<&'a str>,
+    /// The canonical name.
+    name: String,
     artifact: json::Artifact,
     history: Vec<AuditEntry>,
-    commands: Vec<Command>,
-    /// How to get the CA certificate, if the first command needs it.
-    fetch_ca: Option<String>,
     /// What to do about the last error.
     advice: Option<&'static str>,
 }
 
-/// A command line that downloads the artifact.
+/// What is shown of every artifact, and what is shown of its kind.
 #[derive(Serialize)]
-struct Command {
-    label: &'static str,
-    line: String,
+struct With<'a, T> {
+    #[serde(flatten)]
+    shown: Shown<'a>,
+    #[serde(flatten)]
+    of_kind: T,
 }
 
 /// The artifact.
@@ -78,6 +84,40 @@ pub(super) async fn release(
     finish(&site, id, outcome, "released").await
 }
 
+/// Declares an image with another platform, or with all of them.
+#[handler]
+pub(super) async fn add_platform(
+    site: Data<&Arc<Site>>,
+    Path(id): Path<Uuid>,
+    who: Who,
+    form: Form,
+) -> Result<Response, Problem> {
+    let id = ArtifactId(id);
+    let found = site.artifact(id).await?;
+    let outcome = match more_of(&found, &form) {
+        Ok(wanted) => site.mirror.declare(&wanted, &who.0).await.map(|declared| declared.artifact),
+        Err(problem) => Err(distmirror_core::Error::Invalid(vec![problem])),
+    };
+    finish(&site, id, outcome, "more").await
+}
+
+/// The declaration that the form asks for. One click must do, so that a reason may be left out: then it says what was done.
+fn more_of(artifact: &Artifact, form: &Form) -> Result<Declare, FieldProblem> {
+    let problem = |message| Err(FieldProblem::new("platform", message));
+    if !matches!(artifact.name, ArtifactName::Image(_)) {
+        return problem("belongs to images: this is none");
+    }
+    let Some(platform) = form.given("platform") else {
+        return problem("is missing: name one, or `all`");
+    };
+    let added = match platform.as_str() {
+        "all" => "all its platforms were added on its page".to_owned(),
+        one => format!("platform {one} was added on its page"),
+    };
+    let reason = Some(form.given("reason").unwrap_or(added));
+    Ok(Declare { platforms: vec![platform], reason, ..Declare::of(&artifact.name) })
+}
+
 async fn finish(
     site: &Site,
     id: ArtifactId,
@@ -103,65 +143,24 @@ async fn render(
 ) -> Result<Response, Problem> {
     let catalog = site.mirror.catalog();
     let found = site.artifact(id).await?;
-    let proxy = &site.options.proxy_address;
-    let commands = commands(&found, proxy);
-    let fetch_ca = found.name.as_str().starts_with("https:").then(|| fetch_ca(proxy));
-    let advice = found.last_error.as_deref().map(advice::on);
     let history = catalog.audit(Some(id), &PageRequest::first(50)).await?;
-    let artifact = json::artifact(catalog.as_ref(), found).await?;
-    let shown = Shown { flash, alert, artifact, history: List::of(history).items, commands, fetch_ca, advice };
-    Ok(site.templates.page("artifact.html", "/artifacts", &shown))
-}
-
-/// How to download it: under its own URL through the proxy, and from the mirror's own site.
-fn commands(artifact: &Artifact, proxy: &str) -> Vec<Command> {
-    let ArtifactName::File(uri) = &artifact.name else { return Vec::new() };
-    let output = if uri.file_name().is_empty() { "-o download" } else { "-O" };
-    let trust = if uri.scheme() == distmirror_core::Scheme::Https { "--cacert distmirror-ca.pem " } else { "" };
-    let through_proxy = format!("curl -f {output} {trust}--proxy http://{proxy} {}", quoted(uri.as_str()));
-    let from_site = format!("curl -f {output} {}", quoted(&format!("http://{proxy}{}", site_path(uri))));
-    let mut commands = vec![
-        Command { label: "Through the proxy, under its own URL", line: through_proxy },
-        Command { label: "From the mirror's own site", line: from_site },
-    ];
-    if let Some(content) = &artifact.content {
-        let address = format!("http://{proxy}/sha256/{}", content.digests.sha256.hex());
-        commands.push(Command { label: "By its digest", line: format!("curl -f -o download {}", quoted(&address)) });
-    }
-    commands
-}
-
-/// How to get the certificate that `--cacert` names.
-fn fetch_ca(proxy: &str) -> String {
-    format!("curl -f -o distmirror-ca.pem http://{proxy}/ca.pem")
-}
-
-/// Where the mirror's own site has it, with the scheme so that nothing has to be guessed.
-fn site_path(uri: &Uri) -> String {
-    let authority = uri.authority().for_scheme(uri.scheme());
-    format!("/{}/{authority}{}", uri.scheme().as_str(), uri.path_and_query())
-}
-
-/// For a POSIX shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_reads_a_quoted_text_as_it_is() {
-        assert_eq!(quoted("http://h/it's?a=1&b=$(x)"), r"'http://h/it'\''s?a=1&b=$(x)'");
-    }
-
-    #[test]
-    fn the_path_on_the_own_site_is_exact() {
-        for (uri, path) in
-            [("https://h.test/a?b=c", "/https/h.test/a?b=c"), ("http://h.test:8080/a/", "/http/h.test:8080/a/")]
-        {
-            assert_eq!(site_path(&uri.parse().unwrap()), path);
+    let shown = Shown {
+        flash,
+        alert,
+        name: found.name.to_string(),
+        artifact: json::artifact(catalog.as_ref(), found.clone()).await?,
+        history: List::of(history).items,
+        advice: found.last_error.as_deref().map(advice::on),
+    };
+    match &found.name {
+        ArtifactName::File(uri) => {
+            let of_kind = file::view(uri, &found, &site.options.proxy_address);
+            Ok(site.templates.page("file.html", "/artifacts", &With { shown, of_kind }))
         }
+        ArtifactName::Image(name) => {
+            let of_kind = image::view(site, name, &found).await?;
+            Ok(site.templates.page("image.html", "/images", &With { shown, of_kind }))
+        }
+        _ => Ok(site.templates.page("artifact.html", "/artifacts", &shown)),
     }
 }

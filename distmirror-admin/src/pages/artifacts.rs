@@ -21,6 +21,7 @@ use crate::{
 struct Artifacts {
     flash: Option<&'static str>,
     query: Fields,
+    kinds: Vec<Link>,
     states: Vec<Link>,
     items: Vec<Artifact>,
     /// Where the list starts, unless this is the start.
@@ -32,8 +33,10 @@ struct Artifacts {
 #[derive(Clone, Default, Serialize)]
 struct Fields {
     q: Option<String>,
+    kind: Option<String>,
     state: Option<String>,
     host: Option<String>,
+    repository: Option<String>,
     project: Option<String>,
 }
 
@@ -53,8 +56,10 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let fields = Fields {
         q: given(query.q.clone()),
+        kind: given(query.kind.clone()),
         state: given(query.state.clone()),
         host: given(query.host.clone()),
+        repository: given(query.repository.clone()),
         project: given(query.project.clone()),
     };
     let (filter, page) = query.parse(None)?;
@@ -62,6 +67,7 @@ pub(super) async fn show(
     let list = json::artifacts(site.mirror.catalog().as_ref(), found).await?;
     let artifacts = Artifacts {
         flash: flash.0,
+        kinds: fields.kind_links(),
         states: fields.state_links(),
         items: list.items,
         first: page.after.map(|_| fields.href(None)),
@@ -77,8 +83,10 @@ impl Fields {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in [
             ("q", self.q.as_deref()),
+            ("kind", self.kind.as_deref()),
             ("state", self.state.as_deref()),
             ("host", self.host.as_deref()),
+            ("repository", self.repository.as_deref()),
             ("project", self.project.as_deref()),
             ("cursor", cursor),
         ] {
@@ -87,6 +95,16 @@ impl Fields {
             }
         }
         format!("/artifacts?{}", query.finish()).trim_end_matches('?').to_owned()
+    }
+
+    fn kind_links(&self) -> Vec<Link> {
+        let link = |(label, kind): (&'static str, Option<&str>)| Link {
+            label,
+            href: Self { kind: kind.map(str::to_owned), ..self.clone() }.href(None),
+            current: self.kind.as_deref() == kind,
+        };
+        let kinds = [("all kinds", None), ("files", Some("file")), ("images", Some("image"))];
+        kinds.map(link).into()
     }
 
     fn state_links(&self) -> Vec<Link> {

@@ -1,11 +1,15 @@
-//! `/declare`: the form. Several URIs may be given, one to a line; then none is declared unless all are good.
+//! `/declare`: the form, for files or for images. Several may be given, one to a line; then none is declared unless all are
+//! good. From tags to digests leads `tags`.
+
+mod tags;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use distmirror_core::{Declare, Error};
+use distmirror_core::{Declare, Error, Kind};
 use poem::{Request, Response, handler, http::StatusCode, web::Data};
 use serde::Serialize;
 
+use self::tags::Named;
 use crate::{
     identity::Who,
     pages::{done, form::Form},
@@ -13,13 +17,17 @@ use crate::{
     site::Site,
 };
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct DeclarePage<'a> {
     typed: BTreeMap<&'static str, &'a str>,
     errors: BTreeMap<&'static str, Vec<String>>,
     has_errors: bool,
     /// What a link asked to declare, and is declared.
     known: Option<Known>,
+    /// Whether a reference has no digest.
+    has_tags: bool,
+    /// What tags name now, if somebody has just asked for it.
+    named: Vec<Named>,
 }
 
 #[derive(Serialize)]
@@ -32,13 +40,16 @@ struct Known {
 #[handler]
 pub(super) async fn show(site: Data<&Arc<Site>>, request: &Request) -> Result<Response, Problem> {
     let form = Form::parse(request.uri().query().unwrap_or_default().as_bytes());
-    let known = known(&site, form.text("uri")).await?;
-    Ok(render(&site, &form, &[], known))
+    let known = known(&site, form.text(subject(&form))).await?;
+    Ok(render(&site, &form, &[], DeclarePage { known, ..DeclarePage::default() }))
 }
 
-/// Declares what the form says.
+/// Declares what the form says, or first looks up what its tags name.
 #[handler]
 pub(super) async fn submit(site: Data<&Arc<Site>>, who: Who, form: Form) -> Result<Response, Problem> {
+    if form.given("resolve").is_some() && kind(&form) == Kind::Image {
+        return resolve(&site, form).await;
+    }
     let wanted = read(&form);
     let errors = check(&wanted, &who);
     if !errors.is_empty() {
@@ -49,7 +60,8 @@ pub(super) async fn submit(site: Data<&Arc<Site>>, who: Who, form: Form) -> Resu
         match site.mirror.declare(declare, &who.0).await {
             Ok(declared) => outcomes.push(declared),
             Err(error @ Error::ChecksumConflict { .. }) => {
-                return Ok(show_again(&site, &form, &[FieldError::new("sha256", error.to_string())]));
+                let field = if declare.reference.is_some() { "reference" } else { "sha256" };
+                return Ok(show_again(&site, &form, &[FieldError::new(field, error.to_string())]));
             }
             Err(error) => return Err(error.into()),
         }
@@ -63,36 +75,77 @@ pub(super) async fn submit(site: Data<&Arc<Site>>, who: Who, form: Form) -> Resu
     })
 }
 
+/// The form with digests where there were tags.
+async fn resolve(site: &Site, mut form: Form) -> Result<Response, Problem> {
+    let resolved = tags::resolve(site, form.text("reference"), &words(form.text("platforms"))).await;
+    form.set("reference", resolved.references);
+    let known = known(site, form.text("reference")).await?;
+    let page = DeclarePage { known, named: resolved.named, ..DeclarePage::default() };
+    Ok(render(site, &form, &resolved.errors, page))
+}
+
 /// Links in answers of the proxy lead here also for what is declared, but cannot be served.
-async fn known(site: &Site, uri: &str) -> Result<Option<Known>, Problem> {
-    if uri.is_empty() {
+async fn known(site: &Site, name: &str) -> Result<Option<Known>, Problem> {
+    if name.is_empty() {
         return Ok(None);
     }
-    match site.mirror.find(uri).await {
+    match site.mirror.find(name).await {
         Ok(found) => Ok(Some(Known { id: found.id.to_string(), state: found.state.as_str() })),
         Err(Error::NotFound { .. } | Error::Invalid(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
+/// What the form is for.
+fn kind(form: &Form) -> Kind {
+    if form.text("kind") == Kind::Image.as_str() { Kind::Image } else { Kind::File }
+}
+
+/// The field that says what is to be declared.
+fn subject(form: &Form) -> &'static str {
+    if kind(form) == Kind::Image { "reference" } else { "uri" }
+}
+
 /// One declaration for each line; at least one, so that an empty form is checked as well.
 fn read(form: &Form) -> Vec<Declare> {
-    let mut uris: Vec<&str> = form.text("uri").lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if uris.is_empty() {
-        uris.push("");
+    let mut names: Vec<&str> = lines(form.text(subject(form))).collect();
+    if names.is_empty() {
+        names.push("");
     }
-    let declare = |uri: &str| Declare {
-        uri: Some(uri.to_owned()),
-        sha256: form.given("sha256"),
-        sha512: form.given("sha512"),
-        integrity: form.given("integrity"),
+    names.into_iter().map(|name| declaration(form, name)).collect()
+}
+
+fn declaration(form: &Form, name: &str) -> Declare {
+    let common = Declare {
+        kind: kind(form).to_string(),
         reason: form.given("reason"),
         project: form.given("project"),
         license: form.given("license"),
         ticket: form.given("ticket"),
         ..Declare::default()
     };
-    uris.into_iter().map(declare).collect()
+    let name = Some(name.to_owned());
+    match kind(form) {
+        Kind::Image => Declare { reference: name, platforms: words(form.text("platforms")), ..common },
+        _ => Declare {
+            uri: name,
+            sha256: form.given("sha256"),
+            sha512: form.given("sha512"),
+            integrity: form.given("integrity"),
+            ..common
+        },
+    }
+}
+
+/// Every line that is not blank.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// Platforms as people write them in one line.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| c.is_whitespace() || c == ',');
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// What is wrong with them.
@@ -102,9 +155,10 @@ fn check(wanted: &[Declare], who: &Who) -> Vec<FieldError> {
     for declare in wanted {
         let Err(Error::Invalid(problems)) = declare.check(&who.0) else { continue };
         for problem in problems {
-            let uri = declare.uri.as_deref().filter(|_| several && problem.field == "uri");
-            let message = match uri {
-                Some(uri) => format!("{uri}: {}", problem.message),
+            let name = declare.uri.as_deref().or(declare.reference.as_deref());
+            let name = name.filter(|_| several && matches!(problem.field, "uri" | "reference"));
+            let message = match name {
+                Some(name) => format!("{name}: {}", problem.message),
                 None => problem.message,
             };
             errors.push(FieldError::new(problem.field, message));
@@ -120,21 +174,30 @@ fn check(wanted: &[Declare], who: &Who) -> Vec<FieldError> {
 
 /// The form with what was typed and what is wrong with it.
 fn show_again(site: &Site, form: &Form, errors: &[FieldError]) -> Response {
-    let mut page = render(site, form, errors, None);
-    page.set_status(StatusCode::UNPROCESSABLE_ENTITY);
-    page
+    render(site, form, errors, DeclarePage::default())
 }
 
-fn render(site: &Site, form: &Form, errors: &[FieldError], known: Option<Known>) -> Response {
-    let typed = FIELDS.map(|field| (field, form.text(field))).into();
+fn render<'a>(site: &Site, form: &'a Form, errors: &[FieldError], page: DeclarePage<'a>) -> Response {
     let of_field = |field: &'static str| {
         let of_this = errors.iter().filter(|error| error.field == field);
         let mut messages: Vec<String> = of_this.map(|error| error.message.clone()).collect();
         messages.dedup();
         (field, messages)
     };
-    let page = DeclarePage { typed, errors: FIELDS.map(of_field).into(), has_errors: !errors.is_empty(), known };
-    site.templates.page("declare.html", "/declare", &page)
+    let page = DeclarePage {
+        typed: FIELDS.map(|field| (field, form.text(field))).into(),
+        errors: FIELDS.map(of_field).into(),
+        has_errors: !errors.is_empty(),
+        has_tags: tags::has_tags(form.text("reference")),
+        ..page
+    };
+    let template = if kind(form) == Kind::Image { "declare_image.html" } else { "declare_file.html" };
+    let mut response = site.templates.page(template, "/declare", &page);
+    if page.has_errors {
+        response.set_status(StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    response
 }
 
-const FIELDS: [&str; 8] = ["uri", "reason", "project", "sha256", "sha512", "integrity", "license", "ticket"];
+const FIELDS: [&str; 10] =
+    ["uri", "reference", "platforms", "reason", "project", "sha256", "sha512", "integrity", "license", "ticket"];

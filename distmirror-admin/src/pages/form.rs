@@ -26,6 +26,12 @@ impl Form {
         Some(self.text(name)).filter(|text| !text.trim().is_empty()).map(str::to_owned)
     }
 
+    /// Replaces the value of a field.
+    pub(super) fn set(&mut self, name: &str, value: String) {
+        self.0.retain(|(known, _)| known != name);
+        self.0.push((name.to_owned(), value));
+    }
+
     /// Every value of a field.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())

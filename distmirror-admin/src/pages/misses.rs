@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::parse_ids,
     identity::Who,
-    json::{List, Miss},
+    json::Miss,
     listing::{given, page_request},
-    pages::{Flash, done, form::Form},
+    pages::{Flash, done, form::Form, naming},
     problem::Problem,
     site::Site,
 };
@@ -33,9 +33,27 @@ struct Misses {
     /// What was ticked and typed before an attempt that failed.
     ticked: Vec<String>,
     typed: BTreeMap<&'static str, String>,
-    items: Vec<Miss>,
+    items: Vec<Row>,
     is_first: bool,
     next: Option<String>,
+}
+
+/// A miss as pages show it.
+#[derive(Serialize)]
+pub(super) struct Row {
+    #[serde(flatten)]
+    miss: Miss,
+    /// What was asked for.
+    name: String,
+    /// The reference that was asked for by its tag, which can be declared once it has a digest.
+    tag: Option<String>,
+}
+
+impl From<distmirror_core::Miss> for Row {
+    fn from(miss: distmirror_core::Miss) -> Self {
+        let name = miss.name.to_string();
+        Self { tag: naming::reference_of_tag(&name), name, miss: miss.into() }
+    }
 }
 
 /// The list.
@@ -99,7 +117,8 @@ async fn render(
     let page = page_request(None, query.cursor.as_deref())?;
     let q = given(query.q);
     let found = site.mirror.catalog().misses(q.as_deref(), &page).await?;
-    let List { items, next } = List::of(found);
+    let next = found.next.map(|next| next.to_string());
+    let items = found.items.into_iter().map(Row::from).collect();
     let (alert, form) = failed.map_or_else(Default::default, |(problem, form)| (Some(problem.detail), form));
     let misses = Misses {
         flash,

@@ -7,7 +7,8 @@ use poem::{Response, handler, web::Data};
 use serde::Serialize;
 
 use crate::{
-    json::{self, Artifact, List, Miss},
+    json::{self, Artifact},
+    pages::misses::Row,
     problem::Problem,
     site::Site,
 };
@@ -20,7 +21,7 @@ struct Overview {
     fetching: Vec<Artifact>,
     failed: Vec<Artifact>,
     latest: Vec<Artifact>,
-    misses: Vec<Miss>,
+    misses: Vec<Row>,
     proxy: String,
 }
 
@@ -42,7 +43,7 @@ pub(super) async fn show(site: Data<&Arc<Site>>) -> Result<Response, Problem> {
         fetching,
         failed,
         latest,
-        misses: List::of(misses).items,
+        misses: misses.items.into_iter().map(Row::from).collect(),
         proxy: site.options.proxy_address.clone(),
     };
     Ok(site.templates.page("overview.html", "/", &overview))

@@ -1,11 +1,10 @@
 //! Rendering. Every value is escaped: all templates end in `.html`, and none uses `safe`.
 
-use distmirror_core::Uri;
 use poem::Response;
 use serde::Serialize;
 use tera::{Context, Kwargs, State, Tera};
 
-use crate::{Result, assets::Assets, problem::Problem};
+use crate::{Result, assets::Assets, pages::naming, problem::Problem};
 
 /// The page templates, compiled in.
 pub(crate) struct Templates(Tera);
@@ -17,10 +16,12 @@ impl Templates {
         tera.register_filter("size", |bytes: u64, _: Kwargs, _: &State| size(bytes));
         tera.register_filter("grouped", |number: u64, _: Kwargs, _: &State| grouped(number));
         tera.register_filter("urlencode", |text: &str, _: Kwargs, _: &State| urlencode(text));
-        tera.register_filter("host", |uri: &str, _: Kwargs, _: &State| host(uri));
-        tera.register_filter("stem", |uri: &str, _: Kwargs, _: &State| parts(uri)[0].to_owned());
-        tera.register_filter("leaf", |uri: &str, _: Kwargs, _: &State| parts(uri)[1].to_owned());
-        tera.register_filter("query", |uri: &str, _: Kwargs, _: &State| parts(uri)[2].to_owned());
+        tera.register_filter("kind", |name: &str, _: Kwargs, _: &State| naming::kind(name).to_owned());
+        tera.register_filter("host", |name: &str, _: Kwargs, _: &State| naming::host(name));
+        tera.register_filter("stem", |name: &str, _: Kwargs, _: &State| naming::parts(name)[0].to_owned());
+        tera.register_filter("leaf", |name: &str, _: Kwargs, _: &State| naming::parts(name)[1].to_owned());
+        tera.register_filter("rest", |name: &str, _: Kwargs, _: &State| naming::parts(name)[2].to_owned());
+        tera.register_filter("short", |digest: &str, _: Kwargs, _: &State| naming::short(digest).to_owned());
         tera.register_filter("moment", |at: &str, _: Kwargs, _: &State| moment(at));
         let global = tera.global_context();
         global.insert("nav", NAVIGATION);
@@ -73,19 +74,6 @@ fn urlencode(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-/// The upstream host, as lists filter by it.
-fn host(uri: &str) -> String {
-    Uri::parse(uri).map(|uri| uri.authority().for_scheme(uri.scheme())).unwrap_or_default()
-}
-
-/// What leads up to the last part of the path, that part, and the query.
-fn parts(uri: &str) -> [&str; 3] {
-    let (path, query) = uri.split_at(uri.find('?').unwrap_or(uri.len()));
-    let start = path.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
-    let (stem, leaf) = path.split_at(start);
-    [stem, leaf, query]
-}
-
 /// A moment to the second, without the letters that machines need.
 fn moment(at: &str) -> String {
     at.replacen('T', " ", 1).chars().take("2026-01-31 12:00:00".len()).collect()
@@ -94,6 +82,7 @@ fn moment(at: &str) -> String {
 const NAVIGATION: &[(&str, &str)] = &[
     ("/", "Overview"),
     ("/artifacts", "Artifacts"),
+    ("/images", "Images"),
     ("/declare", "Declare"),
     ("/misses", "Misses"),
     ("/audit", "Audit"),
@@ -101,14 +90,21 @@ const NAVIGATION: &[(&str, &str)] = &[
     ("/api/docs", "API"),
 ];
 
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 18] = [
     ("parts.html", include_str!("../../templates/parts.html")),
     ("layout.html", include_str!("../../templates/layout.html")),
     ("problem.html", include_str!("../../templates/problem.html")),
     ("overview.html", include_str!("../../templates/overview.html")),
     ("artifacts.html", include_str!("../../templates/artifacts.html")),
     ("artifact.html", include_str!("../../templates/artifact.html")),
+    ("file.html", include_str!("../../templates/file.html")),
+    ("image.html", include_str!("../../templates/image.html")),
+    ("image_parts.html", include_str!("../../templates/image_parts.html")),
+    ("images.html", include_str!("../../templates/images.html")),
+    ("repository.html", include_str!("../../templates/repository.html")),
     ("declare.html", include_str!("../../templates/declare.html")),
+    ("declare_file.html", include_str!("../../templates/declare_file.html")),
+    ("declare_image.html", include_str!("../../templates/declare_image.html")),
     ("misses.html", include_str!("../../templates/misses.html")),
     ("audit.html", include_str!("../../templates/audit.html")),
     ("setup.html", include_str!("../../templates/setup.html")),
@@ -136,19 +132,6 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
-    }
-
-    #[test]
-    fn parts_of_a_uri() {
-        for (uri, expected) in [
-            ("http://h/a/b.tar.gz", ["http://h/a/", "b.tar.gz", ""]),
-            ("http://h/a/b/", ["http://h/a/", "b/", ""]),
-            ("http://h/a/b?c=d/e", ["http://h/a/", "b", "?c=d/e"]),
-            ("http://h/", ["http://", "h/", ""]),
-        ] {
-            assert_eq!(parts(uri), expected);
-        }
-        assert_eq!(host("https://h.test:8443/x"), "h.test:8443");
     }
 
     #[test]

@@ -43,7 +43,11 @@ async fn every_bad_field_of_a_declaration_is_named_at_once() {
             json!({"uri": 5, "reason": ["x"], "colour": "red", "sha512": "zz"}),
             vec!["colour", "reason", "uri", "sha512"],
         ),
-        (json!({"kind": "image", "reference": "docker.io/a@sha256:1", "reason": "r"}), vec!["reference", "kind"]),
+        (json!({"kind": "gem", "uri": "http://h/x", "reason": "r"}), vec!["kind"]),
+        (
+            json!({"kind": "image", "reference": "docker.io/a@sha256:1", "platforms": "linux", "uri": "http://h/x"}),
+            vec!["reference", "uri", "platforms", "reason"],
+        ),
         (json!({"uri": format!("http://h/{long}"), "reason": "r"}), vec!["uri"]),
         (json!({"uri": "http://h/x", "reason": long}), vec!["reason"]),
         (json!({"uri": "http://user:secret@h/x", "reason": "r"}), vec!["uri"]),

@@ -1,9 +1,12 @@
 //! The admin site over a loopback connection: request in, answer out. The modules mirror the tree of addresses.
 
 mod artifacts;
+mod declaring_images;
+mod images;
 mod misses;
 mod pages;
 mod probes;
 mod safety;
+mod sample;
 mod serving;
 mod support;

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Site};
 
-const NASTY: &str = "<script>alert(1)</script>\"'{{7*7}}\u{2028}&";
+pub(crate) const NASTY: &str = "<script>alert(1)</script>\"'{{7*7}}\u{2028}&";
 
-fn id(artifact: &Value) -> &str {
+pub(crate) fn id(artifact: &Value) -> &str {
     artifact["id"].as_str().expect("an id")
 }
 
 /// A page, after checking what holds for every page.
-async fn page(site: &Site, path: &str) -> Answer {
+pub(crate) async fn page(site: &Site, path: &str) -> Answer {
     let answer = site.get(path).await;
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8", "{path}");
     let html = &answer.body;
@@ -28,8 +28,18 @@ async fn page(site: &Site, path: &str) -> Answer {
 #[tokio::test]
 async fn every_page_renders_empty_and_full() {
     let site = Site::start().await;
-    let paths =
-        ["/", "/artifacts", "/artifacts?q=x", "/declare", "/misses", "/misses?q=x", "/audit", "/setup", "/api/docs"];
+    let paths = [
+        "/",
+        "/artifacts",
+        "/artifacts?q=x",
+        "/images",
+        "/declare",
+        "/misses",
+        "/misses?q=x",
+        "/audit",
+        "/setup",
+        "/api/docs",
+    ];
     for path in paths {
         assert_eq!(page(&site, path).await.status, 200, "{path}");
     }

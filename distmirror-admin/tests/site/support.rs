@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use distmirror_admin::{Admin, Options};
 use distmirror_core::{
-    BlobStore, Content, Digests, Fetched, Job, LeaseRequest, Mirror, MissReport, Source,
+    ArtifactName, BlobStore, Content, Digests, Fetched, Job, LeaseRequest, Mirror, MissReport, Source,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 use jiff::Timestamp;
@@ -144,11 +144,16 @@ impl Site {
         jobs.pop().expect("a job is due")
     }
 
-    /// Records a request for something undeclared.
+    /// Records a request for a file that is undeclared.
     pub(crate) async fn missed(&self, uri: &str) {
+        self.missed_name(distmirror_core::Uri::parse(uri).expect("a good URI").into()).await;
+    }
+
+    /// Records a request for something undeclared.
+    pub(crate) async fn missed_name(&self, name: ArtifactName) {
         let now = Timestamp::now();
         let report = MissReport {
-            name: distmirror_core::Uri::parse(uri).expect("a good URI").into(),
+            name,
             count: 1,
             first_seen: now,
             last_seen: now,
@@ -169,7 +174,7 @@ fn fetched(bytes: &[u8], uri: &str) -> Fetched {
         content_disposition: None,
         content_encoding: None,
         last_modified: None,
-        source: Source { final_url: uri.to_owned(), redirects: Vec::new(), peer_certificate_sha256: None },
+        source: Source { final_url: uri.to_owned(), redirects: Vec::new(), peer_certificate_sha256: None, note: None },
     })
 }
 

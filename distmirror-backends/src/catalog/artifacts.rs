@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use distmirror_core::{
-    Artifact, ArtifactId, Artifacts, Cursor, Declaration, Declared, Digest, Error, Filter, NameKey, NewDeclaration,
-    Page, PageRequest, Result, State, StoredBlob, Totals, catalog::rules, page,
+    Artifact, ArtifactId, Artifacts, Cursor, Declaration, Declared, Digest, Error, Fetched, Filter, NameKey,
+    NewDeclaration, Page, PageRequest, Result, State, StoredBlob, Totals, catalog::rules, page,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::catalog::{
     SqlCatalog,
     attempt::{Attempt, Trouble, commit},
+    fetches::receive,
     rows::{
         artifact::{self, digest_column},
         artifact_blob, audit, contains, count, declaration, miss, parsed, text,
@@ -100,6 +101,10 @@ impl Artifacts for SqlCatalog {
         Ok(totals)
     }
 
+    async fn fulfil(&self, id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Result<Artifact> {
+        self.write(|| self.try_fulfil(id, fetched, who, now)).await
+    }
+
     async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
         let columns = artifact::ActiveModel {
             quarantine_reason: Set(Some(text(reason))),
@@ -139,6 +144,17 @@ impl SqlCatalog {
         Ok(Declared { is_new: artifact.id == own_id, artifact })
     }
 
+    async fn try_fulfil(&self, id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Attempt<Artifact> {
+        let transaction = self.begin().await?;
+        let row = row_of(id, &transaction).await?;
+        rules::check_fulfil(&row.artifact()?)?;
+        let artifact = receive(&row, fetched, now, &transaction).await?;
+        let entry = audit::ActiveModel::new(now, who, "supplied", Some(id), &rules::supplied_detail(fetched));
+        insert(entry, &transaction).await?;
+        commit(transaction).await?;
+        Ok(artifact)
+    }
+
     /// Changes an artifact because a person said so, and writes it down.
     pub(super) async fn decide(
         &self,
@@ -148,8 +164,7 @@ impl SqlCatalog {
         entry: &audit::ActiveModel,
     ) -> Attempt<Artifact> {
         let transaction = self.begin().await?;
-        let row = artifact::Entity::find_by_id(id.0).one(&transaction).await?;
-        let row = row.ok_or_else(|| Error::NotFound { what: "artifact", id: id.to_string() })?;
+        let row = row_of(id, &transaction).await?;
         let before = row.artifact()?;
         check(&before)?;
         let changed = change(&row, columns(&row, &before), &transaction).await?.artifact()?;
@@ -219,6 +234,12 @@ async fn add_what_is_new(
     change(&row, columns.selecting(selection.as_ref()), connection).await?.artifact()
 }
 
+/// The row with this id.
+pub(super) async fn row_of(id: ArtifactId, connection: &impl ConnectionTrait) -> Attempt<artifact::Model> {
+    let row = artifact::Entity::find_by_id(id.0).one(connection).await?;
+    row.ok_or_else(|| Error::NotFound { what: "artifact", id: id.to_string() }.into())
+}
+
 /// The one row with this name.
 pub(super) fn by_name(key: &NameKey) -> Select<artifact::Entity> {
     artifact::Entity::find().filter(artifact::Column::NameKey.eq(key.as_bytes().to_vec()))
@@ -283,6 +304,9 @@ fn filtered(filter: &Filter) -> Select<artifact::Entity> {
     }
     if let Some(host) = &filter.host {
         wanted = wanted.filter(artifact::Column::Host.eq(text(host)));
+    }
+    if let Some(status) = filter.watch {
+        wanted = wanted.filter(artifact::Column::WatchStatus.eq(status.as_str()));
     }
     if let Some(repository) = &filter.repository {
         wanted = wanted.filter(artifact::Column::Repository.eq(text(repository)));

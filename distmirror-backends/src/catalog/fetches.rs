@@ -124,22 +124,7 @@ impl SqlCatalog {
     async fn try_complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Attempt<()> {
         let transaction = self.begin().await?;
         let row = leased(lease, &transaction).await?;
-        let before = row.artifact()?;
-        rules::check_content(&before.expected, &fetched.content)?;
-        let selection = rules::selection_after_fetching(&before, fetched);
-        let columns = match before.state {
-            // Its content never changes again.
-            State::Present => {
-                artifact::ActiveModel { last_error: Set(None), ..artifact::ActiveModel::waiting(State::Present, None) }
-            }
-            _ => artifact::ActiveModel::present(&fetched.content, now)?,
-        };
-        let row_after = change(&row, columns.selecting(selection.as_ref()), &transaction).await?;
-        add_blobs(&before, fetched, &transaction).await?;
-        let after = row_after.artifact()?;
-        if after.lacks_something() {
-            change(&row_after, artifact::ActiveModel::due_again(&row_after, &after, now), &transaction).await?;
-        }
+        receive(&row, fetched, now, &transaction).await?;
         let detail = rules::fetched_detail(fetched);
         insert(audit::ActiveModel::new(now, worker(&row), "fetched", Some(lease.artifact), &detail), &transaction)
             .await?;
@@ -155,10 +140,14 @@ impl SqlCatalog {
     ) -> Attempt<()> {
         let transaction = self.begin().await?;
         let row = leased(lease, &transaction).await?;
+        let before = row.artifact()?;
+        let after = Artifact { selection: rules::selection_after_failing(&before, failure), ..before.clone() };
+        let is_wanted = before.state != State::Present || after.lacks_something();
         let columns = artifact::ActiveModel {
             last_error: Set(Some(text(&failure.message))),
-            ..artifact::ActiveModel::waiting(rules::state_after_failing(&row.artifact()?), retry_at)
+            ..artifact::ActiveModel::waiting(rules::state_after_failing(&before), retry_at.filter(|_| is_wanted))
         };
+        let columns = columns.selecting(after.selection.as_ref());
         change(&row, columns, &transaction).await?;
         insert(
             audit::ActiveModel::new(now, worker(&row), "failed", Some(lease.artifact), &failure.message),
@@ -179,6 +168,34 @@ impl SqlCatalog {
         change(&row, columns, &transaction).await?;
         commit(transaction).await
     }
+}
+
+/// Makes an artifact present with what was brought, or adds that to what it has; the artifact as it is then.
+pub(super) async fn receive(
+    row: &artifact::Model,
+    fetched: &Fetched,
+    now: Timestamp,
+    connection: &impl sea_orm::ConnectionTrait,
+) -> Attempt<Artifact> {
+    let before = row.artifact()?;
+    rules::check_content(&before, &fetched.content)?;
+    let selection = rules::selection_after_fetching(&before, fetched);
+    let columns = match before.state {
+        // Its content never changes again.
+        State::Present => artifact::ActiveModel {
+            last_error: Set(None),
+            damage: Set(None),
+            ..artifact::ActiveModel::waiting(State::Present, None)
+        },
+        _ => artifact::ActiveModel::present(&fetched.content, now)?,
+    };
+    let changed = change(row, columns.selecting(selection.as_ref()), connection).await?;
+    add_blobs(&before, fetched, connection).await?;
+    let after = changed.artifact()?;
+    if !after.lacks_something() {
+        return Ok(after);
+    }
+    change(&changed, artifact::ActiveModel::due_again(&changed, &after, now), connection).await?.artifact()
 }
 
 /// Adds the blobs that an artifact did not have yet, behind those that it has.

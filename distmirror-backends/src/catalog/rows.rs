@@ -9,6 +9,7 @@ pub(super) mod audit;
 pub(super) mod declaration;
 pub(super) mod ignored_miss;
 pub(super) mod miss;
+pub(super) mod scrub;
 
 use std::{fmt, str::FromStr};
 

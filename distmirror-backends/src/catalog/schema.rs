@@ -3,8 +3,10 @@
 //! Migrations may be killed anywhere and run by several processes at once: MySQL and SQLite commit each statement by
 //! itself, so every statement first asks whether its work is done. A migration that only adds lets old processes go on.
 
+mod add;
 mod first;
 mod images;
+mod upkeep;
 
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::First), Box::new(images::Images)]
+        vec![Box::new(first::First), Box::new(images::Images), Box::new(upkeep::Upkeep)]
     }
 }
 

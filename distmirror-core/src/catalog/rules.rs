@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use crate::{
-    Artifact, Checksums, Content, Error, Fetched, NewDeclaration, PlatformChoice, Result, Role, Scheme, Selection,
-    State, StoredBlob,
+    Artifact, Checksums, Content, Error, Failure, Fetched, NewDeclaration, PlatformChoice, Result, Role, Scheme,
+    Selection, State, StoredBlob,
 };
 
 /// The checksums on record once `wanted` is declared for an artifact that exists.
@@ -36,6 +36,7 @@ pub fn selection_of_new(wanted: &NewDeclaration) -> Option<Selection> {
     Some(Selection {
         wanted: image.platforms.clone().unwrap_or_else(PlatformChoice::usual),
         held: None,
+        lacking: PlatformChoice::default(),
         scheme: image.scheme.unwrap_or(Scheme::Https),
     })
 }
@@ -46,6 +47,7 @@ pub fn selection_after(artifact: &Artifact, wanted: &NewDeclaration) -> Option<S
     Some(Selection {
         wanted: image.platforms.as_ref().map_or_else(|| before.wanted.clone(), |more| before.wanted.and(more)),
         held: before.held.clone(),
+        lacking: before.lacking.clone(),
         scheme: image.scheme.unwrap_or(before.scheme),
     })
 }
@@ -64,6 +66,12 @@ pub fn selection_after_fetching(artifact: &Artifact, fetched: &Fetched) -> Optio
         (held, more) => held.clone().or_else(|| more.clone()),
     };
     Some(Selection { held, ..before })
+}
+
+/// What is wanted and here of an image once an attempt failed: it may have turned out what the image does not have.
+pub fn selection_after_failing(artifact: &Artifact, failure: &Failure) -> Option<Selection> {
+    let before = artifact.selection.clone()?;
+    Some(Selection { lacking: before.lacking.and(&failure.lacking), ..before })
 }
 
 /// What is to be added to the blobs of an artifact, which are `before`, now that these were fetched: each once. Of `before`
@@ -89,11 +97,12 @@ pub fn state_after_retrying(artifact: &Artifact) -> State {
     if artifact.state == State::Present { State::Present } else { State::Pending }
 }
 
-/// Whether what was fetched may become the content of an artifact with these checksums.
+/// Whether what was fetched may become the content of this artifact, or is what it has already.
 ///
 /// # Errors
 /// [`Error::ChecksumMismatch`] when it may not.
-pub fn check_content(expected: &Checksums, content: &Content) -> Result<()> {
+pub fn check_content(artifact: &Artifact, content: &Content) -> Result<()> {
+    let expected = artifact.must_have();
     let Some(contradicted) = expected.contradicted_by(&content.digests) else { return Ok(()) };
     let received = content.digests.get(contradicted.algorithm());
     Err(Error::ChecksumMismatch {
@@ -113,6 +122,18 @@ pub fn check_retry(artifact: &Artifact) -> Result<()> {
         State::Fetching => Err(wrong_state(artifact, "wait for the fetch that is running")),
         State::Present if artifact.lacks_something() => Ok(()),
         State::Present => Err(wrong_state(artifact, "it is here, and is never fetched again")),
+        State::Quarantined => Err(wrong_state(artifact, "release it to put its bytes back into service")),
+    }
+}
+
+/// Whether a person may supply the bytes of the artifact.
+///
+/// # Errors
+/// [`Error::WrongState`] if it has bytes.
+pub fn check_fulfil(artifact: &Artifact) -> Result<()> {
+    match artifact.state {
+        State::Pending | State::Fetching | State::Failed => Ok(()),
+        State::Present => Err(wrong_state(artifact, "it is here, and never changes")),
         State::Quarantined => Err(wrong_state(artifact, "release it to put its bytes back into service")),
     }
 }
@@ -165,6 +186,11 @@ pub fn fetched_detail(fetched: &Fetched) -> String {
             format!("{} ({platforms}; {} parts, {bytes} bytes)", content.blob(), fetched.blobs.len())
         }
     }
+}
+
+/// What the audit says of bytes that a person supplied.
+pub fn supplied_detail(fetched: &Fetched) -> String {
+    format!("by hand: {}", fetched_detail(fetched))
 }
 
 /// What the audit says of a pattern that is ignored from now on.

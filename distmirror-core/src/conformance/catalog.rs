@@ -9,6 +9,7 @@ mod ledger;
 mod listing;
 mod service;
 mod support;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -30,4 +31,5 @@ pub async fn catalog<C: Catalog>(fresh: impl AsyncFn() -> Arc<C>) {
     images::every_case(&fresh).await;
     service::every_case(&fresh).await;
     ledger::every_case(&fresh).await;
+    upkeep::every_case(&fresh).await;
 }

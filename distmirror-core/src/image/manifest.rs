@@ -45,7 +45,7 @@ pub enum Parts {
     /// One image or other artifact.
     Image {
         /// Its configuration.
-        config: Descriptor,
+        config: Box<Descriptor>,
         /// Its layers, the lowest first.
         layers: Vec<Descriptor>,
     },
@@ -102,7 +102,7 @@ impl Manifest {
         let parts = match (manifests, config, layers) {
             (Some(manifests), None, None) if is_index(&media_type) => Parts::Index(descriptors(manifests)?),
             (None, Some(config), layers) if !is_index(&media_type) => {
-                Parts::Image { config: config.read()?, layers: descriptors(layers.unwrap_or_default())? }
+                Parts::Image { config: Box::new(config.read()?), layers: descriptors(layers.unwrap_or_default())? }
             }
             _ => {
                 return Err(format!(

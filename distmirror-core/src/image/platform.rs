@@ -133,9 +133,25 @@ impl PlatformChoice {
         }
     }
 
+    /// This choice without the platforms that the other one names.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self { named: self.named.difference(&other.named).cloned().collect(), ..self.clone() }
+    }
+
+    /// Whether nothing is chosen.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether whoever has this choice has the other one too.
     pub fn covers(&self, other: &Self) -> bool {
         self.all || (!other.all && (self.usual || !other.usual) && self.named.is_superset(&other.named))
+    }
+
+    /// These platforms.
+    pub fn of(platforms: impl IntoIterator<Item = Platform>) -> Self {
+        Self { named: platforms.into_iter().collect(), ..Self::default() }
     }
 
     fn add(&mut self, word: &str) -> Result<(), String> {
@@ -231,5 +247,10 @@ mod tests {
             assert_eq!(choice(&first.and(&second).to_string()), first.and(&second));
         }
         assert!(PlatformChoice::parse(&["linux".to_owned()]).is_err());
+        assert_eq!(
+            choice("usual linux/arm64 linux/s390x").without(&choice("all linux/arm64")),
+            choice("usual linux/s390x")
+        );
+        assert!(choice("linux/arm64").without(&choice("linux/arm64")).is_empty());
     }
 }

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::{
     Artifact, ArtifactId, Artifacts, AuditEntry, Cursor, Declaration, Declared, Digest, Error, Failure, Fetched,
     Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page,
-    PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, State, StoredBlob, Totals,
-    catalog::rules, miss::matches_pattern,
+    PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, Scrub, Sha256, State, StoredBlob,
+    Totals, Upkeep, Watch, catalog::rules, miss::matches_pattern,
 };
 
 /// A catalog in memory.
@@ -41,6 +41,7 @@ struct Tables {
     misses: HashMap<NameKey, Miss>,
     ignored: Vec<String>,
     audit: Vec<AuditEntry>,
+    scrubs: BTreeMap<Uuid, Scrub>,
 }
 
 /// An artifact with everything that hangs on it.
@@ -145,6 +146,8 @@ impl Entry {
             declared_at: now,
             fetched_at: None,
             selection: rules::selection_of_new(wanted),
+            damage: None,
+            watch: None,
         };
         Self {
             artifact,
@@ -172,6 +175,22 @@ impl Entry {
         }
         self.artifact.last_error = None;
         self.attempts_before = self.artifact.attempts;
+    }
+
+    /// Makes it present with what was brought, or adds that to what it has.
+    fn receive(&mut self, fetched: &Fetched, now: Timestamp) {
+        self.wait(State::Present, None);
+        self.artifact.selection = rules::selection_after_fetching(&self.artifact, fetched);
+        self.artifact.content.get_or_insert_with(|| fetched.content.clone());
+        self.artifact.last_error = None;
+        self.artifact.damage = None;
+        self.artifact.fetched_at.get_or_insert(now);
+        let more: Vec<_> = rules::new_blobs(&self.blobs, &fetched.blobs).into_iter().cloned().collect();
+        self.blobs.retain(|blob| blob.role != Role::Unfetched);
+        self.blobs.extend(more);
+        if self.artifact.lacks_something() {
+            self.make_due(now);
+        }
     }
 
     fn hand_out(&mut self, request: &LeaseRequest, now: Timestamp) -> Job {
@@ -202,6 +221,7 @@ impl Entry {
         filter.kind.is_none_or(|kind| kind == artifact.name.kind())
             && filter.state.is_none_or(|state| state == artifact.state)
             && filter.host.as_ref().is_none_or(|host| *host == artifact.name.host())
+            && filter.watch.is_none_or(|status| artifact.watch.as_ref().is_some_and(|watch| watch.status == status))
             && filter.repository.as_ref().is_none_or(|path| self.repository().is_some_and(|own| own.path() == path))
             && filter
                 .project
@@ -292,6 +312,17 @@ impl Artifacts for MemoryCatalog {
             *totals.in_state_mut(entry.artifact.state) += 1;
         }
         Ok(totals)
+    }
+
+    async fn fulfil(&self, id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Result<Artifact> {
+        let mut tables = self.tables();
+        let entry = tables.entry(id)?;
+        rules::check_fulfil(&entry.artifact)?;
+        rules::check_content(&entry.artifact, &fetched.content)?;
+        entry.receive(fetched, now);
+        let artifact = entry.artifact.clone();
+        tables.note(now, who, "supplied", Some(id), rules::supplied_detail(fetched));
+        Ok(artifact)
     }
 
     async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {
@@ -397,18 +428,8 @@ impl Fetches for MemoryCatalog {
     async fn complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Result<()> {
         let mut tables = self.tables();
         let (entry, worker) = tables.leased(lease)?;
-        rules::check_content(&entry.artifact.expected, &fetched.content)?;
-        entry.wait(State::Present, None);
-        entry.artifact.selection = rules::selection_after_fetching(&entry.artifact, fetched);
-        entry.artifact.content.get_or_insert_with(|| fetched.content.clone());
-        entry.artifact.last_error = None;
-        entry.artifact.fetched_at.get_or_insert(now);
-        let more: Vec<_> = rules::new_blobs(&entry.blobs, &fetched.blobs).into_iter().cloned().collect();
-        entry.blobs.retain(|blob| blob.role != Role::Unfetched);
-        entry.blobs.extend(more);
-        if entry.artifact.lacks_something() {
-            entry.make_due(now);
-        }
+        rules::check_content(&entry.artifact, &fetched.content)?;
+        entry.receive(fetched, now);
         tables.note(now, &worker, "fetched", Some(lease.artifact), rules::fetched_detail(fetched));
         Ok(())
     }
@@ -416,7 +437,9 @@ impl Fetches for MemoryCatalog {
     async fn fail(&self, lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
         let mut tables = self.tables();
         let (entry, worker) = tables.leased(lease)?;
-        entry.wait(rules::state_after_failing(&entry.artifact), retry_at);
+        entry.artifact.selection = rules::selection_after_failing(&entry.artifact, failure);
+        let is_wanted = entry.artifact.state != State::Present || entry.artifact.lacks_something();
+        entry.wait(rules::state_after_failing(&entry.artifact), retry_at.filter(|_| is_wanted));
         entry.artifact.last_error = Some(failure.message.clone());
         tables.note(now, &worker, "failed", Some(lease.artifact), &failure.message);
         Ok(())
@@ -438,6 +461,58 @@ impl Fetches for MemoryCatalog {
         let artifact = entry.artifact.clone();
         tables.note(now, who, "retried", Some(id), "");
         Ok(artifact)
+    }
+}
+
+#[async_trait]
+impl Upkeep for MemoryCatalog {
+    async fn report_damage(&self, id: ArtifactId, problem: &str, now: Timestamp) -> Result<()> {
+        let mut tables = self.tables();
+        let entry = tables.entry(id)?;
+        if entry.artifact.state != State::Present || entry.artifact.damage.is_some() {
+            return Ok(());
+        }
+        entry.make_due(now);
+        entry.artifact.damage = Some(problem.to_owned());
+        tables.note(now, "scrub", "damaged", Some(id), problem);
+        Ok(())
+    }
+
+    async fn unreferenced(&self, blobs: &[Sha256]) -> Result<Vec<Sha256>> {
+        let tables = self.tables();
+        let has =
+            |blob: &Sha256| tables.artifacts.values().any(|entry| entry.blobs.iter().any(|own| own.blob == *blob));
+        Ok(blobs.iter().filter(|blob| !has(blob)).copied().collect())
+    }
+
+    async fn save_scrub(&self, scrub: &Scrub) -> Result<()> {
+        self.tables().scrubs.insert(scrub.id, scrub.clone());
+        Ok(())
+    }
+
+    async fn scrub(&self, id: Uuid) -> Result<Option<Scrub>> {
+        Ok(self.tables().scrubs.get(&id).cloned())
+    }
+
+    async fn scrubs(&self, limit: usize) -> Result<Vec<Scrub>> {
+        Ok(self.tables().scrubs.values().rev().take(limit).cloned().collect())
+    }
+
+    async fn to_watch(&self, before: Timestamp, limit: usize) -> Result<Vec<Artifact>> {
+        let tables = self.tables();
+        let is_due = |artifact: &&Artifact| {
+            artifact.state == State::Present
+                && artifact.fetched_at.is_some_and(|at| at < before)
+                && artifact.watch.as_ref().is_none_or(|watch| watch.at < before)
+        };
+        let mut due: Vec<_> = tables.artifacts.values().map(|entry| &entry.artifact).filter(is_due).collect();
+        due.sort_by_key(|artifact| artifact.watch.as_ref().map(|watch| watch.at));
+        Ok(due.into_iter().take(limit).cloned().collect())
+    }
+
+    async fn record_watch(&self, id: ArtifactId, watch: &Watch) -> Result<()> {
+        self.tables().entry(id)?.artifact.watch = Some(watch.clone());
+        Ok(())
     }
 }
 

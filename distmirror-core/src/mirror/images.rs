@@ -25,7 +25,7 @@ impl Mirror {
             Part::Manifest => name.manifest_key(),
             Part::Blob => name.blob_key(),
         };
-        self.from_memory(key, || self.look_up_part(name, part, key)).await
+        self.remembered(key, || self.look_up_part(name, part, key)).await
     }
 
     /// The manifests in service that refer to this one.

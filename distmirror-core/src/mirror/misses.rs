@@ -111,7 +111,7 @@ impl Mirror {
                 self.catalog.miss(*id).await?.ok_or_else(|| Error::NotFound { what: "miss", id: id.to_string() })?;
             let project = project.map(str::to_owned).or(miss.project);
             let declare = Declare { reason: Some(reason.to_owned()), project, ..Declare::of(&miss.name) };
-            declare.check(who)?;
+            self.check(&declare, who)?;
             wanted.push(declare);
         }
         let mut declared = Vec::with_capacity(wanted.len());

@@ -60,6 +60,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use distmirror_core::{Digest, Sha256};
+    use proptest::{collection::vec, option, prelude::*};
 
     use super::*;
 
@@ -120,5 +121,51 @@ mod tests {
     fn what_is_no_manifest_is_left_alone() {
         let other = Descriptor { media_type: "application/x".to_owned(), ..leaf("x", None, None) };
         assert_eq!(choose(&[other], &PlatformChoice::all()).unwrap(), [false]);
+    }
+
+    const WORDS: [&str; 9] = [
+        "linux/amd64",
+        "linux/arm64",
+        "linux/arm",
+        "linux/arm/v6",
+        "linux/arm/v7",
+        "windows/amd64",
+        "unknown/unknown",
+        "all",
+        "usual",
+    ];
+
+    proptest! {
+        #[test]
+        fn nothing_is_chosen_but_what_is_wanted_and_all_of_that(
+            leaves in vec((option::of(0..7_usize), option::of(0..8_usize)), 0..8),
+            words in vec(0..WORDS.len(), 0..4),
+        ) {
+            let choice: PlatformChoice = words.iter().map(|word| WORDS[*word]).collect::<Vec<_>>().join(" ").parse().unwrap();
+            let leaves: Vec<_> = (leaves.iter().enumerate())
+                .map(|(name, (platform, attests))| {
+                    let attests = attests.map(|name| name.to_string());
+                    leaf(&name.to_string(), platform.map(|platform| WORDS[platform]), attests.as_deref())
+                })
+                .collect();
+            let usual: Platform = PlatformChoice::USUAL.parse().unwrap();
+            let is_named = |leaf: &Descriptor| choice.named().any(|wanted| is_for(leaf, wanted));
+            match choose(&leaves, &choice) {
+                Err(_) => {
+                    let missing = |wanted: &Platform| !leaves.iter().any(|leaf| is_for(leaf, wanted));
+                    prop_assert!(choice.named().any(missing));
+                }
+                Ok(chosen) => for (leaf, is_chosen) in leaves.iter().zip(&chosen) {
+                    let has_usual = leaves.iter().any(|leaf| is_for(leaf, &usual));
+                    let is_wanted = is_named(leaf) || choice.is_all() || choice.is_usual() && (!has_usual || is_for(leaf, &usual));
+                    let is_for_all = leaf.platform.is_none() && leaf.attests().is_none();
+                    let attests = leaves.iter().zip(&chosen).any(|(attested, is_chosen)| {
+                        *is_chosen && leaf.attests() == Some(attested.digest.to_string().as_str())
+                    });
+                    prop_assert!(!is_chosen || is_wanted || is_for_all || attests, "nobody wants {leaf:?}");
+                    prop_assert!(*is_chosen || !(is_wanted || is_for_all), "{leaf:?} is left out");
+                }
+            }
+        }
     }
 }

@@ -50,7 +50,8 @@ async fn receive(
     digest: &Digest,
     size: u64,
 ) -> Result<(), Failure> {
-    if size > 0 && spool.received() == size {
+    // What was left by a fetch from elsewhere is given away only where the registry shows that it has it too.
+    if size > 0 && spool.received() == size && session.has_blob(digest, size).await? {
         return Ok(());
     }
     let answer = open(session, spool, meter, digest, size).await?;
@@ -76,17 +77,20 @@ async fn open(
 ) -> Result<Answer, Failure> {
     let from = spool.received();
     let mut answer = session.blob(digest, from).await?;
-    if from > 0 {
+    let status = answer.response.status();
+    // Any other status is trouble, and says nothing of the bytes that are here.
+    let is_answer = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE);
+    if from > 0 && is_answer {
         if continues(&answer, from, size) {
             return Ok(answer);
         }
         meter.take_back(from);
         spool.restart(Some(digest.to_string())).await?;
-        if answer.response.status() != StatusCode::OK {
+        if status != StatusCode::OK {
             answer = session.blob(digest, 0).await?;
         }
     }
-    if answer.response.status() == StatusCode::OK { Ok(answer) } else { Err(answer.refusal()) }
+    if answer.response.status() == StatusCode::OK { Ok(answer) } else { Err(session.refusal(&answer)) }
 }
 
 /// Whether the answer is exactly the rest.

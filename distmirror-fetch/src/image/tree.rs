@@ -6,7 +6,7 @@ use distmirror_core::{
     Checksums, Digest, Failure, Intake, Platform, PlatformChoice, ProgressMeter, Role, Sha256, StoredBlob,
     image::{
         config::ImageConfig,
-        manifest::{Descriptor, MAX_MANIFEST_BYTES, Manifest, Parts},
+        manifest::{Descriptor, MAX_MANIFEST_BYTES, MEDIA_TYPES, Manifest, Parts},
     },
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -68,8 +68,7 @@ impl<'a> Tree<'a> {
         let chosen = choose(&leaves, wanted).map_err(Failure::new)?;
         let (wanted, others): (Vec<_>, Vec<_>) = leaves.into_iter().zip(chosen).partition(|(_, chosen)| *chosen);
         self.read_all(wanted.into_iter().map(|(leaf, _)| leaf).collect()).await?;
-        let unfetched = others.into_iter().filter_map(|(leaf, _)| unfetched(&leaf));
-        self.documents.extend(unfetched.filter(|leaf| !self.read.contains(&leaf.digest)));
+        self.documents.extend(others.into_iter().filter_map(|(leaf, _)| unfetched(&leaf)));
         Ok(())
     }
 
@@ -117,6 +116,9 @@ impl<'a> Tree<'a> {
         };
         let parts: Vec<_> = self.parts.iter().map(stored).collect();
         self.name_platform(&parts, wanted).await?;
+        // A manifest may be listed more than once, and be wanted by another list than the one that was read first.
+        let mut told = self.read;
+        self.documents.retain(|blob| blob.role != Role::Unfetched || told.insert(blob.digest));
         self.documents.extend(parts);
         Ok(self.documents)
     }
@@ -175,9 +177,14 @@ impl<'a> Tree<'a> {
                 if self.read.contains(&entry.digest) {
                     continue;
                 }
+                if !MEDIA_TYPES.contains(&entry.media_type.as_str()) {
+                    tracing::warn!(referrer = %entry.digest, %subject, "left out, for it is of a kind that cannot be kept");
+                    continue;
+                }
                 let document = read(self.session, self.intake, &entry).await?;
                 if document.manifest.subject.as_ref().map(|about| &about.digest) != Some(subject) {
                     tracing::warn!(referrer = %entry.digest, %subject, "listed as a referrer, and refers to something else");
+                    self.came(document.stored.size)?;
                     continue;
                 }
                 self.add(&document)?;
@@ -198,12 +205,11 @@ impl<'a> Tree<'a> {
     /// Puts a document on record, with what it consists of.
     fn add(&mut self, document: &Document) -> Result<(), Failure> {
         self.read.insert(document.stored.digest);
-        self.count(document.stored.size)?;
-        self.meter.add_bytes(document.stored.size);
+        self.came(document.stored.size)?;
         self.documents.push(document.stored.clone());
         check_count(self.documents.len())?;
         let Parts::Image { config, layers } = &document.manifest.parts else { return Ok(()) };
-        let parts = std::iter::once((config, Role::Config)).chain(layers.iter().map(|layer| (layer, Role::Layer)));
+        let parts = std::iter::once((&**config, Role::Config)).chain(layers.iter().map(|layer| (layer, Role::Layer)));
         for (descriptor, role) in parts {
             self.add_part(descriptor, role)?;
         }
@@ -222,6 +228,12 @@ impl<'a> Tree<'a> {
                 self.count(descriptor.size)
             }
         }
+    }
+
+    /// Counts a document that is in the blob store now, whether or not it belongs to the image.
+    fn came(&mut self, bytes: u64) -> Result<(), Failure> {
+        self.meter.add_bytes(bytes);
+        self.count(bytes)
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), Failure> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::{Hostile, LIMIT_BYTES, Place, Request, Step, answer, chunked, job, job_for, noise, send, sha256};
+use crate::support::{
+    Hostile, LIMIT_BYTES, Place, Request, Step, answer, chunked, endless, job, job_for, noise, send, sha256,
+};
 use distmirror_core::Digests;
 
 #[tokio::test]
@@ -79,9 +81,7 @@ fn broken(request: &Request) -> Vec<Step> {
             Step::Send(answer("200 OK", &["Content-Length: 1000000000000000"], b"")),
             Step::SendForEver(vec![0; 65536]),
         ],
-        "/endless" => {
-            [chunked(""), vec![Step::SendForEver([b"10000\r\n".as_slice(), &[0; 65536], b"\r\n"].concat())]].concat()
-        }
+        "/endless" => endless(),
         "/silent" => vec![Step::Wait(Duration::from_secs(60))],
         "/silent-in-the-body" => vec![Step::Send(half), Step::Wait(Duration::from_secs(60))],
         path => send(&format!("{} Trouble", &path[1..]), &[], b"an error page"),

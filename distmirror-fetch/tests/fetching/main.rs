@@ -4,5 +4,6 @@
 
 mod file;
 mod guard;
+mod images;
 mod support;
 mod workers;

@@ -2,7 +2,7 @@
 
 use distmirror_core::{
     Algorithm, Artifact, ArtifactId, Content, Digests, NewDeclaration, Progress, Scheme, Selection, Sha256, Source,
-    State, catalog::rules,
+    State, Watch, catalog::rules,
 };
 use jiff::Timestamp;
 use sea_orm::{Set, entity::prelude::*};
@@ -55,6 +55,11 @@ pub struct Model {
     pub platforms_wanted: Option<String>,
     pub platforms_held: Option<String>,
     pub upstream_scheme: Option<String>,
+    pub platforms_lacking: Option<String>,
+    pub damage: Option<String>,
+    pub watched_at: Option<i64>,
+    pub watch_status: Option<String>,
+    pub watch_detail: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -81,6 +86,8 @@ impl Model {
             declared_at: time(self.declared_at)?,
             fetched_at: self.fetched_at.map(time).transpose()?,
             selection: self.selection()?,
+            damage: self.damage.clone(),
+            watch: self.watch()?,
         })
     }
 
@@ -90,8 +97,15 @@ impl Model {
         Ok(Some(Selection {
             wanted: parsed(wanted)?,
             held: self.platforms_held.as_deref().map(parsed).transpose()?,
+            lacking: parsed(self.platforms_lacking.as_deref().unwrap_or_default())?,
             scheme: if is_plain { Scheme::Http } else { Scheme::Https },
         }))
+    }
+
+    fn watch(&self) -> Attempt<Option<Watch>> {
+        let (Some(at), Some(status)) = (self.watched_at, &self.watch_status) else { return Ok(None) };
+        let detail = self.watch_detail.clone().unwrap_or_default();
+        Ok(Some(Watch { at: time(at)?, status: parsed(status)?, detail }))
     }
 
     fn progress(&self) -> Attempt<Option<Progress>> {
@@ -143,10 +157,11 @@ impl ActiveModel {
 
     /// These columns and those of what is wanted and here of an image.
     pub(in crate::catalog) fn selecting(self, selection: Option<&Selection>) -> Self {
-        let Some(Selection { wanted, held, scheme }) = selection else { return self };
+        let Some(Selection { wanted, held, lacking, scheme }) = selection else { return self };
         Self {
             platforms_wanted: Set(Some(wanted.to_string())),
             platforms_held: Set(held.as_ref().map(ToString::to_string)),
+            platforms_lacking: Set(Some(lacking.to_string())),
             upstream_scheme: Set(Some(scheme.as_str().to_owned())),
             ..self
         }
@@ -191,6 +206,7 @@ impl ActiveModel {
             last_modified: optional(&content.last_modified),
             source: Set(Some(StoredSource::write(&content.source)?)),
             last_error: Set(None),
+            damage: Set(None),
             fetched_at: Set(Some(micros(now))),
             ..Self::waiting(State::Present, None)
         })
@@ -216,16 +232,19 @@ struct StoredSource {
     redirects: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peer_certificate_sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 impl StoredSource {
     fn read(json: &str) -> Attempt<Source> {
-        let Self { final_url, redirects, peer_certificate_sha256 } = serde_json::from_str(json).map_err(malformed)?;
-        Ok(Source { final_url, redirects, peer_certificate_sha256 })
+        let Self { final_url, redirects, peer_certificate_sha256, note } =
+            serde_json::from_str(json).map_err(malformed)?;
+        Ok(Source { final_url, redirects, peer_certificate_sha256, note })
     }
 
     fn write(source: &Source) -> Result<String, Trouble> {
-        let Source { final_url, redirects, peer_certificate_sha256 } = source.clone();
-        serde_json::to_string(&Self { final_url, redirects, peer_certificate_sha256 }).map_err(malformed)
+        let Source { final_url, redirects, peer_certificate_sha256, note } = source.clone();
+        serde_json::to_string(&Self { final_url, redirects, peer_certificate_sha256, note }).map_err(malformed)
     }
 }

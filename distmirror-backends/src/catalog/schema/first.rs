@@ -5,8 +5,8 @@
 //! keys: no row is ever removed that another one names, and the locks that MySQL takes for them would make deadlocks.
 
 use sea_orm::{
-    DbBackend, DbErr,
-    sea_query::{ColumnDef, Index, IndexCreateStatement, Table, TableCreateStatement},
+    DbErr,
+    sea_query::{ColumnDef, Index, IndexCreateStatement, TableCreateStatement},
 };
 use sea_orm_migration::{
     MigrationName, MigrationTrait, SchemaManager, async_trait,
@@ -15,6 +15,8 @@ use sea_orm_migration::{
         uuid, uuid_null,
     },
 };
+
+use super::add;
 
 /// The longest host with its port, with room to spare; short enough for an index everywhere.
 const HOST_CHARACTERS: u32 = 300;
@@ -170,28 +172,16 @@ impl Tables<'_> {
         self.create("audit", table, &[index(&["at", "id"]), index(&["artifact", "at", "id"])]).await
     }
 
-    fn is_mysql(&self) -> bool {
-        self.manager.get_database_backend() == DbBackend::MySql
-    }
-
     fn table(&self, name: &'static str) -> TableCreateStatement {
-        let mut table = Table::create();
-        table.table(name).if_not_exists();
-        if self.is_mysql() {
-            // Whatever the server's defaults are: all of Unicode, and only equal characters are equal.
-            table.engine("InnoDB").character_set("utf8mb4").collate("utf8mb4_bin");
-        }
-        table
+        add::table(self.manager, name)
     }
 
     fn text(&self, name: &'static str) -> ColumnDef {
-        self.text_null(name).not_null().take()
+        add::text(self.manager, name)
     }
 
-    /// Text of any length that occurs. MySQL's `TEXT` ends at 64 KiB, which a chain of redirects can reach.
     fn text_null(&self, name: &'static str) -> ColumnDef {
-        let mut column = ColumnDef::new(name);
-        if self.is_mysql() { column.custom("MEDIUMTEXT").take() } else { column.text().take() }
+        add::text_null(self.manager, name)
     }
 
     /// Creates what is not there yet. MySQL has no `CREATE INDEX IF NOT EXISTS`, and takes indexes as part of the table;
@@ -202,7 +192,7 @@ impl Tables<'_> {
         mut table: TableCreateStatement,
         indexes: &[IndexedColumns],
     ) -> Result<(), DbErr> {
-        if self.is_mysql() {
+        if add::is_mysql(self.manager) {
             for index in indexes {
                 table.index(&mut index.statement(name));
             }

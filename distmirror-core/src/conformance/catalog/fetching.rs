@@ -38,6 +38,7 @@ fn elaborate() -> Fetched {
             final_url: "https://cdn.test/x?a=1&b=%20".to_owned(),
             redirects: vec!["https://h.test/a".to_owned(), format!("https://h.test/{}", "r".repeat(8000))],
             peer_certificate_sha256: Some(Sha256::of(b"certificate").hex()),
+            note: Some("supplied by alice ä".to_owned()),
         },
     };
     let blob = StoredBlob {

@@ -17,6 +17,7 @@ pub(super) async fn every_case(fresh: &impl AsyncFn() -> Arc<dyn Catalog>) {
     repositories_are_counted(fresh().await).await;
     more_platforms_make_it_due_and_it_stays_present(fresh().await).await;
     what_fails_later_takes_nothing_away(fresh().await).await;
+    what_an_image_lacks_is_not_waited_for(fresh().await).await;
     what_was_declared_during_the_fetch_is_fetched_next(fresh().await).await;
     quarantine_ends_what_was_being_added(fresh().await).await;
 }
@@ -293,6 +294,24 @@ async fn what_fails_later_takes_nothing_away(catalog: Arc<dyn Catalog>) {
     let given_back = artifact(&catalog, declared.id).await;
     assert_eq!((given_back.state, given_back.next_attempt_at), (State::Present, Some(at(4))));
     assert_eq!(lease_all(&catalog, 4).await.len(), 1, "what was given back is handed out again");
+}
+
+async fn what_an_image_lacks_is_not_waited_for(catalog: Arc<dyn Catalog>) {
+    let place = "registry.test/a";
+    let declared = declare_image(&catalog, place, b"m", "linux/amd64").await;
+    complete(&catalog, &lease_one(&catalog, 0).await, &brought(b"m", "linux/amd64", Vec::new()), 1).await;
+    declare_image(&catalog, place, b"m", "linux/riscv64").await;
+    let lacking: PlatformChoice = "linux/riscv64".parse().expect("a platform");
+    let failure = Failure { lacking: lacking.clone(), ..Failure::new("no such platform") };
+    catalog.fail(&lease_one(&catalog, 2).await.lease, &failure, Some(at(9)), at(2)).await.unwrap();
+    let after = artifact(&catalog, declared.id).await;
+    let selection = after.selection.clone().expect("an image has a selection");
+    assert_eq!((selection.lacking, after.state), (lacking, State::Present), "what it lacks is on record");
+    assert_eq!(after.last_error.as_deref(), Some("no such platform"), "and why is told");
+    assert!(!after.lacks_something() && after.next_attempt_at.is_none(), "it is whole with what can be had");
+    assert!(lease_all(&catalog, 999).await.is_empty());
+    let other = declare_image(&catalog, place, b"m", "linux/arm64").await;
+    assert!(other.next_attempt_at.is_some(), "another platform can still be wanted");
 }
 
 async fn what_was_declared_during_the_fetch_is_fetched_next(catalog: Arc<dyn Catalog>) {

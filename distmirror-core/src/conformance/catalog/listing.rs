@@ -127,6 +127,7 @@ async fn filters_work_together_and_page_by_page(catalog: Arc<dyn Catalog>) {
         state: Some(State::Pending),
         host: Some("even.test".to_owned()),
         repository: None,
+        watch: None,
         project: Some("p".to_owned()),
         text: Some("file-".to_owned()),
     };

@@ -90,6 +90,7 @@ pub(super) fn fetched(bytes: &[u8]) -> Fetched {
             final_url: "https://mirror.test/x".to_owned(),
             redirects: Vec::new(),
             peer_certificate_sha256: None,
+            note: None,
         },
     })
 }

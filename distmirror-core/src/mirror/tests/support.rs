@@ -14,7 +14,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::*;
 use crate::{
     AuditEntry, BlobStat, Checksums, Declaration, Digests, Fetched, Filter, Images, Job, Lease, LeaseRequest, Miss,
-    NewDeclaration, Page, Progress, Registry, RepositoryTotals, Source, StoredBlob, Totals,
+    NewDeclaration, Page, Progress, Registry, RepositoryTotals, Scrub, Source, StoredBlob, Totals, Upkeep, Watch,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 
@@ -201,6 +201,7 @@ switchable! { Artifacts:
     fn declarations(ids: &[ArtifactId]) -> HashMap<ArtifactId, Vec<Declaration>>;
     fn blobs(ids: &[ArtifactId]) -> HashMap<ArtifactId, Vec<StoredBlob>>;
     fn totals() -> Totals;
+    fn fulfil(id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Artifact;
     fn quarantine(id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Artifact;
     fn release(id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Artifact;
 }
@@ -219,6 +220,16 @@ switchable! { Fetches:
     fn fail(lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> ();
     fn give_back(lease: &Lease, now: Timestamp) -> ();
     fn retry(id: ArtifactId, who: &str, now: Timestamp) -> Artifact;
+}
+
+switchable! { Upkeep:
+    fn report_damage(id: ArtifactId, problem: &str, now: Timestamp) -> ();
+    fn unreferenced(blobs: &[Sha256]) -> Vec<Sha256>;
+    fn save_scrub(scrub: &Scrub) -> ();
+    fn scrub(id: Uuid) -> Option<Scrub>;
+    fn scrubs(limit: usize) -> Vec<Scrub>;
+    fn to_watch(before: Timestamp, limit: usize) -> Vec<Artifact>;
+    fn record_watch(id: ArtifactId, watch: &Watch) -> ();
 }
 
 switchable! { Ledger:

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use distmirror_core::{
     Artifact, ArtifactId, Artifacts, AuditEntry, Declaration, Declared, Digest, Error, Failure, Fetched, Fetches,
     Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest,
-    Progress, Registry, RepositoryTotals, Result, StoredBlob, Totals, memory::MemoryCatalog,
+    Progress, Registry, RepositoryTotals, Result, Scrub, Sha256, StoredBlob, Totals, Upkeep, Watch,
+    memory::MemoryCatalog,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -64,6 +65,37 @@ impl Images for Flaky {
 
     async fn repositories(&self, registry: Option<&Registry>) -> Result<Vec<RepositoryTotals>> {
         self.inner.repositories(registry).await
+    }
+}
+
+#[async_trait]
+impl Upkeep for Flaky {
+    async fn report_damage(&self, id: ArtifactId, problem: &str, now: Timestamp) -> Result<()> {
+        self.inner.report_damage(id, problem, now).await
+    }
+
+    async fn unreferenced(&self, blobs: &[Sha256]) -> Result<Vec<Sha256>> {
+        self.inner.unreferenced(blobs).await
+    }
+
+    async fn save_scrub(&self, scrub: &Scrub) -> Result<()> {
+        self.inner.save_scrub(scrub).await
+    }
+
+    async fn scrub(&self, id: Uuid) -> Result<Option<Scrub>> {
+        self.inner.scrub(id).await
+    }
+
+    async fn scrubs(&self, limit: usize) -> Result<Vec<Scrub>> {
+        self.inner.scrubs(limit).await
+    }
+
+    async fn to_watch(&self, before: Timestamp, limit: usize) -> Result<Vec<Artifact>> {
+        self.inner.to_watch(before, limit).await
+    }
+
+    async fn record_watch(&self, id: ArtifactId, watch: &Watch) -> Result<()> {
+        self.inner.record_watch(id, watch).await
     }
 }
 
@@ -131,6 +163,10 @@ impl Artifacts for Flaky {
 
     async fn totals(&self) -> Result<Totals> {
         self.inner.totals().await
+    }
+
+    async fn fulfil(&self, id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Result<Artifact> {
+        self.inner.fulfil(id, fetched, who, now).await
     }
 
     async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Result<Artifact> {

@@ -3,13 +3,17 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Barrier,
     task::JoinHandle,
 };
 
@@ -20,6 +24,8 @@ pub(crate) enum Step {
     /// Sends this again and again until the client goes away.
     SendForEver(Vec<u8>),
     Wait(Duration),
+    /// Waits until so many connections stand here.
+    Meet(Arc<Barrier>),
     Reset,
 }
 
@@ -29,6 +35,7 @@ pub(crate) struct Request {
     pub(crate) headers: HashMap<String, String>,
     /// How many requests for this path came before this one.
     pub(crate) earlier: usize,
+    pub(crate) came_at: Instant,
 }
 
 impl Request {
@@ -46,6 +53,7 @@ impl Request {
 pub(crate) struct Hostile {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<AtomicU64>,
     serving: JoinHandle<()>,
 }
 
@@ -54,14 +62,15 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
+        let sent = Arc::new(AtomicU64::new(0));
         let script = Arc::new(script);
-        let requests = Arc::clone(&seen);
+        let (requests, counter) = (Arc::clone(&seen), Arc::clone(&sent));
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&requests), Arc::clone(&script)));
+                tokio::spawn(serve(stream, Arc::clone(&requests), Arc::clone(&counter), Arc::clone(&script)));
             }
         });
-        Self { address, seen, serving }
+        Self { address, seen, sent, serving }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -70,6 +79,11 @@ impl Hostile {
 
     pub(crate) fn requests(&self, path: &str) -> Vec<Request> {
         self.seen.lock().unwrap().iter().filter(|request| request.path == path).cloned().collect()
+    }
+
+    /// How many bytes of what it sends for ever it got rid of: what was read, and what fits between the ends of a connection.
+    pub(crate) fn sent_for_ever_bytes(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -82,6 +96,7 @@ impl Drop for Hostile {
 async fn serve(
     mut stream: TcpStream,
     seen: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<AtomicU64>,
     script: Arc<impl Fn(&Request) -> Vec<Step>>,
 ) -> Option<()> {
     let request = {
@@ -96,8 +111,12 @@ async fn serve(
             Step::Send(bytes) => stream.write_all(&bytes).await.ok()?,
             Step::SendForEver(bytes) => loop {
                 stream.write_all(&bytes).await.ok()?;
+                sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             },
             Step::Wait(pause) => tokio::time::sleep(pause).await,
+            Step::Meet(others) => {
+                others.wait().await;
+            }
             Step::Reset => {
                 // Unsent bytes are thrown away, and the client sees a reset.
                 stream.set_zero_linger().ok()?;
@@ -118,7 +137,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<Request> {
     let path = lines.next()?.split(' ').nth(1)?.to_owned();
     let fields = lines.filter_map(|line| line.split_once(':'));
     let headers = fields.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
-    Some(Request { path, headers, earlier: 0 })
+    Some(Request { path, headers, earlier: 0, came_at: Instant::now() })
 }
 
 /// An answer with this status line and header lines; `Content-Length` is the body's own unless it is among them.
@@ -142,4 +161,9 @@ pub(crate) fn send(status: &str, headers: &[&str], body: &[u8]) -> Vec<Step> {
 /// Sends a chunked answer with these bytes as its raw body.
 pub(crate) fn chunked(raw: &str) -> Vec<Step> {
     vec![Step::Send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{raw}").into_bytes())]
+}
+
+/// A chunked answer of zeros that does not end.
+pub(crate) fn endless() -> Vec<Step> {
+    [chunked(""), vec![Step::SendForEver([b"10000\r\n".as_slice(), &[0; 65536], b"\r\n"].concat())]].concat()
 }

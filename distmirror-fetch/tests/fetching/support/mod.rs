@@ -1,7 +1,9 @@
-//! A hostile upstream on raw sockets, and a place to fetch into.
+//! A hostile upstream on raw sockets, a registry that answers as a test says, and places to fetch into.
 
 mod flaky;
 mod hostile;
+mod images;
+mod registry;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +17,12 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 pub(crate) use flaky::Flaky;
-pub(crate) use hostile::{Hostile, Request, Step, answer, chunked, send};
+pub(crate) use hostile::{Hostile, Request, Step, answer, chunked, endless, send};
+pub(crate) use images::{
+    ImagePlace, PASSWORD, TOKEN, check_no_secret, credentials, image_job, image_options, in_lines, layers, lines_of,
+    reaching_loopback,
+};
+pub(crate) use registry::{OCI_INDEX, REPOSITORY, Registry, Trap, authorization, list_of, part, range_start};
 
 /// What fetches into memory, in time limits that suit a test.
 pub(crate) struct Place {
@@ -81,6 +88,8 @@ pub(crate) fn job(uri: &str) -> Job {
         declared_at: now,
         fetched_at: None,
         selection: None,
+        damage: None,
+        watch: None,
     };
     let lease = Lease { artifact: artifact.id, token: Uuid::new_v4(), expires_at: now };
     Job { lease, artifact, attempt: 1 }
