@@ -19,7 +19,7 @@ use distmirror::{
         catalog::{CatalogOptions, SqlCatalog},
     },
     core::{BlobRead, BlobStat, BlobStore, Catalog, Intake, Mirror, Payload, Result, Sha256, memory::MemoryBlobStore},
-    fetch::{FetchOptions, FileFetcher, UpstreamClient, WorkerOptions, Workers},
+    fetch::{FetchOptions, FileFetcher, FileOptions, UpstreamClient, WorkerOptions, Workers},
     proxy::{self, CertificateAuthority, Proxy},
 };
 use futures::stream::BoxStream;
@@ -75,7 +75,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mirror = Arc::new(Mirror::new(catalog, Arc::clone(&store), Default::default()));
 
     let intake = Intake::open(folder.join("spool"), store, 1 << 30)?;
-    let fetcher = FileFetcher::new(UpstreamClient::new(&FetchOptions::default())?);
+    let fetcher = FileFetcher::new(UpstreamClient::new(&FetchOptions::default())?, FileOptions::default());
     let workers = Workers::new(Arc::clone(&mirror), intake, vec![Arc::new(fetcher)], WorkerOptions::default());
 
     let (pages, downloads) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         proxy_address: downloads_at.to_string(),
         ca_pem: authority.pem().to_owned(),
         allowed_hosts: Vec::new(),
-        tag_resolver: None,
+        ..Default::default()
     };
     let admin = Admin::new(Arc::clone(&mirror), options, Arc::new(String::new))?;
     let options = proxy::Options { admin_url: format!("http://{pages_at}"), ..Default::default() };

@@ -56,6 +56,15 @@ pub enum ServerCommand {
     Migrate(ConfigArgs),
     /// Say what is wrong with a configuration, without starting anything
     CheckConfig(ConfigArgs),
+    /// Hash everything that is stored again, and exit with 1 if anything is missing or damaged: for cron
+    Scrub {
+        /// Fetch what is damaged again
+        #[arg(long)]
+        repair: bool,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Make or print the certificate that clients must trust
     Ca {
         /// What to do with it.
@@ -271,7 +280,10 @@ impl ServerCommand {
     pub fn config(&self) -> &ConfigArgs {
         match self {
             Self::Serve(config) | Self::Proxy(config) | Self::Admin(config) => config,
-            Self::Fetch { config, .. } | Self::Migrate(config) | Self::CheckConfig(config) => config,
+            Self::Fetch { config, .. }
+            | Self::Scrub { config, .. }
+            | Self::Migrate(config)
+            | Self::CheckConfig(config) => config,
             Self::Ca { command: CaCommand::Init(config) | CaCommand::Show(config) } => config,
         }
     }
@@ -364,6 +376,7 @@ mod tests {
             ("distmirror fetch --once --config a.toml", Some("a.toml")),
             ("distmirror migrate --config a.toml", Some("a.toml")),
             ("distmirror check-config --config a.toml", Some("a.toml")),
+            ("distmirror scrub --repair --config a.toml", Some("a.toml")),
             ("distmirror ca init", None),
             ("distmirror ca show --config a.toml", Some("a.toml")),
         ] {
@@ -415,7 +428,7 @@ mod tests {
         check_refused("distmirror list --state lost", ErrorKind::InvalidValue);
         check_refused("distmirror list --limit 0", ErrorKind::ValueValidation);
         check_refused("distmirror list --server mirror", ErrorKind::ValueValidation);
-        check_refused("distmirror scrub", ErrorKind::InvalidSubcommand);
+        check_refused("distmirror scrub --everything", ErrorKind::UnknownArgument);
     }
 
     #[test]

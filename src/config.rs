@@ -48,6 +48,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The fetch role.
     pub fetch: FetchConfig,
+    /// Looking after what is stored.
+    pub upkeep: UpkeepConfig,
     /// What is logged, and how.
     pub log: LogConfig,
 }
@@ -139,6 +141,14 @@ pub struct FetchConfig {
     pub allow_addresses: Vec<String>,
     /// PEM files with certificates to trust besides those of the system.
     pub trusted_roots: Vec<PathBuf>,
+    /// How many bytes a second must come of a body, measured over `idle_timeout`; 0 for no limit.
+    pub minimum_rate: u64,
+    /// Whether a declaration of a file must have a checksum.
+    pub require_checksum: bool,
+    /// Whether a redirect from https to http is followed for what has a checksum.
+    pub allow_downgrade: bool,
+    /// Where a file may be found by its digest when upstream does not have it.
+    pub rescue: Vec<String>,
     /// Whether what refers to an image (signatures, lists of materials, attestations) comes along with it.
     pub referrers: bool,
     /// Who may sign in where.
@@ -148,7 +158,7 @@ pub struct FetchConfig {
 /// `[[fetch.credentials]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialsConfig {
-    /// The registry as people write it; with `http://` before it they may go there unencrypted.
+    /// The registry or host as people write it; with `https://` before it they never go there unencrypted.
     pub host: String,
     /// Who signs in; without a name the secret is a bearer token.
     pub username: Option<String>,
@@ -165,6 +175,28 @@ pub enum SecretSource {
     Here(Secret),
     /// In a file, of which line ends at the end do not count.
     File(PathBuf),
+}
+
+/// `[upkeep]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpkeepConfig {
+    /// Whether everything that is stored is hashed again now and then.
+    pub scrub: bool,
+    /// How long after one scrub began the next one does.
+    pub scrub_every: Duration,
+    /// The most bytes that a scrub reads a second.
+    pub scrub_rate: u64,
+    /// Whether upstream is asked now and then if what was fetched is still there.
+    pub watch: bool,
+    /// After how long it is asked again about the same artifact.
+    pub watch_every: Duration,
+}
+
+impl Default for UpkeepConfig {
+    fn default() -> Self {
+        let month = Duration::from_secs(30 * 24 * 3600);
+        Self { scrub: true, scrub_every: month, scrub_rate: 20_000_000, watch: true, watch_every: month }
+    }
 }
 
 /// `[log]`
@@ -241,6 +273,7 @@ impl Config {
                 auth: AuthConfig { mode: AuthMode::None },
             },
             fetch: FetchConfig::default(),
+            upkeep: UpkeepConfig::default(),
             log: LogConfig { format: LogFormat::Text, level: "info".to_owned() },
         }
     }
@@ -263,6 +296,10 @@ impl Default for FetchConfig {
             retries: 5,
             allow_addresses: Vec::new(),
             trusted_roots: Vec::new(),
+            minimum_rate: 1024,
+            require_checksum: false,
+            allow_downgrade: false,
+            rescue: Vec::new(),
             referrers: true,
             credentials: Vec::new(),
         }

@@ -18,10 +18,10 @@ use distmirror_backends::{
     blobs::{self, BlobOptions},
     catalog::{CatalogOptions, SqlCatalog},
 };
-use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror};
+use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror, upkeep::Damage};
 use distmirror_fetch::{
-    Credentials, FetchOptions, FileFetcher, ImageFetcher, ImageOptions, OnceReport, UpstreamClient, WorkerOptions,
-    Workers,
+    Credentials, FetchOptions, FileFetcher, FileOptions, ImageFetcher, ImageOptions, OnceReport, RollingScrub,
+    ScrubOptions, UpstreamClient, UpstreamWatch, WatchOptions, WorkerOptions, Workers,
 };
 use distmirror_proxy::{CertificateAuthority, Proxy};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -100,6 +100,7 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     let admin =
         if roles.admin { Some(Arc::new(build_admin(config, &mirror, authority.as_ref(), &metrics)?)) } else { None };
     let workers = if roles.fetch { Some(build_workers(config, &mirror)?) } else { None };
+    let upkeep = if roles.fetch { Some(build_upkeep(config, &mirror)?) } else { None };
     let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics)));
 
     announce(&announcement(config, roles));
@@ -127,6 +128,16 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
         let stopped = until(&stopped);
         running.spawn(async move { workers.run(stopped).await });
     }
+    if let Some(Upkeep { scrub, watch }) = upkeep {
+        if let Some(scrub) = scrub {
+            let stopped = until(&stopped);
+            running.spawn(async move { scrub.run(stopped).await });
+        }
+        if let Some(watch) = watch {
+            let stopped = until(&stopped);
+            running.spawn(async move { watch.run(stopped).await });
+        }
+    }
     stop_signal().await?;
     tracing::info!("stopping");
     drop(stop);
@@ -148,6 +159,40 @@ pub async fn fetch_once(config: &Config) -> Result<OnceReport, Error> {
     let mirror = Arc::new(open(config).await?);
     let workers = build_workers(config, &mirror)?;
     workers.run_once().await.map_err(|error| Error::unavailable("catalog", &error))
+}
+
+/// What a scrub found.
+#[derive(Debug)]
+pub struct ScrubReport {
+    /// How many blobs were hashed.
+    pub checked: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+    /// What is damaged, and whether it was fetched again.
+    pub damaged: Vec<(Damage, bool)>,
+    /// How many blobs belong to no artifact.
+    pub unreferenced: u64,
+}
+
+/// Hashes everything that is stored again, and fetches what is damaged again if that is wanted.
+///
+/// # Errors
+/// [`Error`] when catalog or blob store cannot be used.
+pub async fn scrub(config: &Config, repair: bool) -> Result<ScrubReport, Error> {
+    let mirror = Arc::new(open(config).await?);
+    let unavailable = |error: distmirror_core::Error| Error::unavailable("scrub", &error);
+    let scrub = mirror.begin_scrub("command line", repair).await.map_err(unavailable)?;
+    let done = mirror.scrub(scrub, None).await.map_err(unavailable)?;
+    if repair && !done.damaged.is_empty() {
+        build_workers(config, &mirror)?.run_once().await.map_err(unavailable)?;
+    }
+    let mut damaged = Vec::with_capacity(done.damaged.len());
+    for damage in done.damaged {
+        let artifact = mirror.catalog().artifact(damage.artifact).await.map_err(unavailable)?;
+        let is_healed = repair && artifact.is_some_and(|artifact| artifact.damage.is_none());
+        damaged.push((damage, is_healed));
+    }
+    Ok(ScrubReport { checked: done.checked, bytes: done.bytes, damaged, unreferenced: done.unreferenced })
 }
 
 /// Brings the schema of the catalog up to date.
@@ -195,7 +240,11 @@ async fn open(config: &Config) -> Result<Mirror, Error> {
     create_data_folder(config);
     let catalog: Arc<dyn Catalog> = Arc::new(open_catalog(config, config.catalog.migrate).await?);
     let blobs = open_blobs(config).await?;
-    Ok(Mirror::new(catalog, blobs, distmirror_core::Options::default()))
+    let options = distmirror_core::Options {
+        require_checksum: config.fetch.require_checksum,
+        ..distmirror_core::Options::default()
+    };
+    Ok(Mirror::new(catalog, blobs, options))
 }
 
 async fn open_catalog(config: &Config, migrate: bool) -> Result<SqlCatalog, Error> {
@@ -219,6 +268,7 @@ fn build_client(config: &Config) -> Result<UpstreamClient, Error> {
         trusted_roots: read_roots(&config.fetch.trusted_roots)?,
         connect_timeout: config.fetch.connect_timeout,
         idle_timeout: config.fetch.idle_timeout,
+        minimum_rate: config.fetch.minimum_rate,
     };
     UpstreamClient::new(&options).map_err(|error| Error::configuration("fetch", &error))
 }
@@ -232,9 +282,43 @@ fn read_roots(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     files.iter().map(read).collect()
 }
 
+fn build_file_fetcher(config: &Config) -> Result<FileFetcher, Error> {
+    let options = FileOptions {
+        credentials: all_credentials(config)?,
+        rescue: config.fetch.rescue.clone(),
+        allow_downgrade: config.fetch.allow_downgrade,
+    };
+    Ok(FileFetcher::new(build_client(config)?, options))
+}
+
+/// What looks after what is stored.
+struct Upkeep {
+    scrub: Option<RollingScrub>,
+    watch: Option<UpstreamWatch>,
+}
+
+fn build_upkeep(config: &Config, mirror: &Arc<Mirror>) -> Result<Upkeep, Error> {
+    let upkeep = &config.upkeep;
+    let options =
+        ScrubOptions { every: upkeep.scrub_every, bytes_per_second: upkeep.scrub_rate, ..ScrubOptions::default() };
+    let scrub = upkeep.scrub.then(|| RollingScrub::new(Arc::clone(mirror), options));
+    let options = WatchOptions { every: upkeep.watch_every, ..WatchOptions::default() };
+    let watch = if upkeep.watch {
+        let (files, images) = (build_file_fetcher(config)?, build_image_fetcher(config)?);
+        Some(UpstreamWatch::new(Arc::clone(mirror), files, images, options))
+    } else {
+        None
+    };
+    Ok(Upkeep { scrub, watch })
+}
+
+fn all_credentials(config: &Config) -> Result<Vec<Credentials>, Error> {
+    config.fetch.credentials.iter().map(read_credentials).collect()
+}
+
 /// Fetches images, and asks registries what a tag names.
 fn build_image_fetcher(config: &Config) -> Result<ImageFetcher, Error> {
-    let credentials = config.fetch.credentials.iter().map(read_credentials).collect::<Result<_, _>>()?;
+    let credentials = all_credentials(config)?;
     let options = ImageOptions { credentials, referrers: config.fetch.referrers };
     Ok(ImageFetcher::new(build_client(config)?, options))
 }
@@ -258,11 +342,16 @@ fn read_credentials(config: &CredentialsConfig) -> Result<Credentials, Error> {
     Ok(credentials)
 }
 
-fn build_workers(config: &Config, mirror: &Arc<Mirror>) -> Result<Workers, Error> {
+/// Where bytes come in: from upstream, and from people who supply them.
+fn build_intake(config: &Config, mirror: &Mirror) -> Result<Intake, Error> {
     let spool = config.data_dir.join("spool");
     let intake = Intake::open(spool, Arc::clone(mirror.blobs()), config.fetch.max_file_bytes);
-    let intake = intake.map_err(|error| Error::unavailable("data_dir", &error))?;
-    let files: Arc<dyn Fetcher> = Arc::new(FileFetcher::new(build_client(config)?));
+    intake.map_err(|error| Error::unavailable("data_dir", &error))
+}
+
+fn build_workers(config: &Config, mirror: &Arc<Mirror>) -> Result<Workers, Error> {
+    let intake = build_intake(config, mirror)?;
+    let files: Arc<dyn Fetcher> = Arc::new(build_file_fetcher(config)?);
     let images: Arc<dyn Fetcher> = Arc::new(build_image_fetcher(config)?);
     let options = WorkerOptions {
         workers: config.fetch.workers as usize,
@@ -287,6 +376,9 @@ fn build_admin(
         ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
         allowed_hosts: config.admin.allowed_hosts.clone(),
         tag_resolver: Some(Arc::new(build_image_fetcher(config)?)),
+        // Without a disk it cannot take files in from people, and does everything else.
+        intake: build_intake(config, mirror).ok(),
+        scrub_bytes_per_second: Some(config.upkeep.scrub_rate),
     };
     let metrics = metrics.clone();
     let admin = Admin::new(Arc::clone(mirror), options, Arc::new(move || metrics.render()));

@@ -23,6 +23,7 @@ use crate::{
     AddressPolicy, Error, FetchOptions,
     connect::{GuardedConnector, PeerCertificate},
     headers, redirect, tls,
+    transfer::Pace,
 };
 
 /// Asks upstream; cheap to clone, and clones share their connections.
@@ -31,7 +32,7 @@ pub struct UpstreamClient {
     http: Client<GuardedConnector, Empty<Bytes>>,
     /// From asking to the header of the answer, connecting included.
     header_timeout: Duration,
-    idle_timeout: Duration,
+    pace: Pace,
 }
 
 /// The answer at the end of all redirects, its body still to come.
@@ -83,12 +84,13 @@ impl UpstreamClient {
             .pool_idle_timeout(POOL_IDLE)
             .build(GuardedConnector::new(policy, tls, options.connect_timeout));
         let header_timeout = options.connect_timeout.saturating_add(options.idle_timeout);
-        Ok(Self { http, header_timeout, idle_timeout: options.idle_timeout })
+        let pace = Pace { idle_timeout: options.idle_timeout, minimum_rate: options.minimum_rate };
+        Ok(Self { http, header_timeout, pace })
     }
 
-    /// How long upstream may send nothing in the middle of a body.
-    pub fn idle_timeout(&self) -> Duration {
-        self.idle_timeout
+    /// How slow a body may come.
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
     }
 
     /// Asks for a URI with these headers besides the usual ones, and follows redirects.
@@ -108,13 +110,25 @@ impl UpstreamClient {
         headers: &HeaderMap,
         authorization: Option<&HeaderValue>,
     ) -> Result<Answer, Failure> {
+        self.follow(method, uri, headers, authorization, false).await
+    }
+
+    /// As [`ask`](Self::ask); a redirect from https to http is followed if it `may_downgrade`, since a checksum will tell.
+    pub(crate) async fn follow(
+        &self,
+        method: Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        authorization: Option<&HeaderValue>,
+        may_downgrade: bool,
+    ) -> Result<Answer, Failure> {
         let origin = uri;
         let mut uri = uri.clone();
         let mut redirects = Vec::new();
         loop {
             let authorization = authorization.filter(|_| same_origin(origin, &uri));
             let response = self.ask_once(&method, &uri, headers, authorization).await?;
-            match redirect::next_hop(&uri, &redirects, response.status(), response.headers())? {
+            match redirect::next_hop(&uri, &redirects, response.status(), response.headers(), may_downgrade)? {
                 Some(next) => redirects.push(std::mem::replace(&mut uri, next)),
                 None => return Ok(Answer { response, final_uri: uri, redirects }),
             }

@@ -1,7 +1,7 @@
 //! Credentials for upstream, and the only question about them: may they go there?
 //!
 //! They go to the host that the configuration names, and to nobody whom that host names: not to another realm, not along a
-//! redirect, not over plain `http` unless the configuration says so.
+//! redirect. Over plain `http` they go where that is declared, unless the host is written with `https://`.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use http::HeaderValue;
 /// Credentials for one host.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The registry or host as people write it; with `http://` before it they may go there unencrypted.
+    /// The registry or host as people write it; with `https://` before it they never go there unencrypted.
     pub host: String,
     /// Who signs in; without a name the secret is a bearer token.
     pub username: Option<String>,
@@ -33,16 +33,16 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// The registry that they are for, and whether they may go there unencrypted.
+    /// The registry that they are for, and whether they must be encrypted on the way there.
     ///
     /// # Errors
     /// When the host is none.
     pub fn registry(&self) -> Result<(Registry, bool), String> {
-        let (host, is_plain) = match self.host.strip_prefix("http://") {
+        let (host, is_secure) = match self.host.strip_prefix("https://") {
             Some(host) => (host, true),
-            None => (self.host.strip_prefix("https://").unwrap_or(&self.host), false),
+            None => (self.host.strip_prefix("http://").unwrap_or(&self.host), false),
         };
-        Ok((Registry::parse(host.trim_end_matches('/'))?, is_plain))
+        Ok((Registry::parse(host.trim_end_matches('/'))?, is_secure))
     }
 
     /// Whether everything in them can be used.
@@ -81,7 +81,7 @@ pub(crate) fn for_registry<'a>(all: &'a [Credentials], registry: &Registry, sche
     all.iter().find(|credentials| {
         credentials
             .registry()
-            .is_ok_and(|(named, is_plain)| named == *registry && (scheme == Scheme::Https || is_plain))
+            .is_ok_and(|(named, is_secure)| named == *registry && (scheme == Scheme::Https || !is_secure))
     })
 }
 
@@ -113,8 +113,8 @@ mod tests {
     #[test]
     fn they_go_to_the_named_host_only() {
         let all = [
-            credentials("registry.test", &[]),
-            credentials("http://plain.test:5000", &[]),
+            credentials("https://registry.test", &[]),
+            credentials("plain.test:5000", &[]),
             credentials("index.docker.io", &[]),
         ];
         for (registry, scheme, found) in [

@@ -1,37 +1,78 @@
 //! The fetcher for files: one URI, one answer of status 200, one blob.
 //!
-//! An interrupted transfer is resumed where [`resume`] can prove that it is the same file.
+//! What upstream does not have may be rescued by its digest from the places that the configuration names. An interrupted
+//! transfer is resumed where [`resume`] can prove that it is the same file.
 //! Upstream's `Content-Encoding` is recorded and never decoded.
 
 use async_trait::async_trait;
 use distmirror_core::{
-    ArtifactName, Content, Failure, Fetched, Fetcher, Intake, Job, Kind, ProgressMeter, Received, Spool, Uri,
+    ArtifactName, Checksums, Content, Digest, Failure, Fetched, Fetcher, Intake, Job, Kind, ProgressMeter, Received,
+    Registry, Source, Spool, Uri, UriError,
 };
-use http::{HeaderMap, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 
 use crate::{
-    Answer, UpstreamClient, headers,
+    Answer, Credentials, UpstreamClient, credentials, headers,
     resume::{self, Resume},
     transfer,
 };
+
+/// How files are fetched.
+#[derive(Debug, Clone, Default)]
+pub struct FileOptions {
+    /// Who may sign in where.
+    pub credentials: Vec<Credentials>,
+    /// Where a file may be found by its digest when upstream does not have it: URLs with `{algorithm}` and `{hex}`, and
+    /// also `{host}`, `{path}` and `{name}` of the declared URI.
+    pub rescue: Vec<String>,
+    /// Whether a redirect from https to http is followed for what has a checksum.
+    pub allow_downgrade: bool,
+}
 
 /// Fetches files.
 #[derive(Debug, Clone)]
 pub struct FileFetcher {
     client: UpstreamClient,
+    options: FileOptions,
 }
 
 impl FileFetcher {
     /// A fetcher that asks through this client.
-    pub fn new(client: UpstreamClient) -> Self {
-        Self { client }
+    pub fn new(client: UpstreamClient, options: FileOptions) -> Self {
+        Self { client, options }
+    }
+
+    /// Brings the file from one place.
+    async fn bring(
+        &self,
+        uri: &Uri,
+        label: &str,
+        expected: &Checksums,
+        intake: &Intake,
+        meter: &ProgressMeter,
+    ) -> Result<Content, Failure> {
+        let mut spool = intake.spool(label).await?;
+        let Opened { answer, total } = self.open(uri, expected, &mut spool).await?;
+        check_total(total, intake.max_bytes())?;
+        check_end(&answer.response, total.is_some() || !expected.is_empty())?;
+        let content = content_of(&answer);
+        let body = answer.response.into_body();
+        meter.set_total(total);
+        meter.set_bytes(spool.received());
+        let came = |bytes| meter.add_bytes(bytes);
+        if let Err(failure) = transfer::receive(body, total, &mut spool, came, self.client.pace()).await {
+            // If even this fails, the next attempt starts anew: no reason to hide the first cause.
+            let _ = spool.keep().await;
+            return Err(failure);
+        }
+        Ok(content(spool.finish(expected).await?))
     }
 
     /// Asks for the file, or for the rest of it; the spool is where the body that comes has to go on.
-    async fn open(&self, uri: &Uri, spool: &mut Spool) -> Result<Opened, Failure> {
+    async fn open(&self, uri: &Uri, expected: &Checksums, spool: &mut Spool) -> Result<Opened, Failure> {
         if let Some(resume) = Resume::of(spool) {
-            let answer = self.client.get(uri, &resume.headers()).await?;
+            let answer = self.ask(uri, &resume.headers(), expected).await?;
             let response = &answer.response;
             match response.status() {
                 StatusCode::PARTIAL_CONTENT => {
@@ -43,7 +84,58 @@ impl FileFetcher {
                 _ => return begin(answer, spool).await,
             }
         }
-        begin(self.client.get(uri, &HeaderMap::new()).await?, spool).await
+        begin(self.ask(uri, &HeaderMap::new(), expected).await?, spool).await
+    }
+
+    async fn ask(&self, uri: &Uri, headers: &HeaderMap, expected: &Checksums) -> Result<Answer, Failure> {
+        let authorization = self.authorization(uri);
+        let may_downgrade = self.options.allow_downgrade && !expected.is_empty();
+        self.client.follow(Method::GET, uri, headers, authorization.as_ref(), may_downgrade).await
+    }
+
+    /// Every place in which what has these checksums may be; what is no URI of theirs is left out.
+    fn rescue_places(&self, uri: &Uri, expected: &Checksums) -> Vec<Uri> {
+        let digests = expected.iter().filter(|digest| digest.algorithm().names_content());
+        digests
+            .flat_map(|digest| self.options.rescue.iter().filter_map(|url| rescue_uri(url, uri, digest).ok()))
+            .collect()
+    }
+
+    /// Asks without bringing anything, by the same rules.
+    pub(crate) async fn look(&self, method: Method, uri: &Uri, headers: &HeaderMap) -> Result<Answer, Failure> {
+        self.client.follow(method, uri, headers, self.authorization(uri).as_ref(), false).await
+    }
+
+    /// How slow a body may come.
+    pub(crate) fn pace(&self) -> transfer::Pace {
+        self.client.pace()
+    }
+
+    /// What to show to be let in.
+    fn authorization(&self, uri: &Uri) -> Option<HeaderValue> {
+        let host = Registry::at(uri.authority(), uri.scheme());
+        credentials::for_registry(&self.options.credentials, &host, uri.scheme()).and_then(Credentials::header)
+    }
+
+    /// Looks for what upstream does not have in the other places, by digest: whatever comes is compared with it.
+    async fn rescue(
+        &self,
+        uri: &Uri,
+        label: &str,
+        expected: &Checksums,
+        intake: &Intake,
+        meter: &ProgressMeter,
+    ) -> Option<Content> {
+        for place in self.rescue_places(uri, expected) {
+            match self.bring(&place, &format!("{label}-rescue"), expected, intake, meter).await {
+                Ok(content) => {
+                    let note = Some(format!("rescued from `{}`", place.redacted()));
+                    return Some(Content { source: Source { note, ..content.source }, ..content });
+                }
+                Err(failure) => tracing::debug!(place = place.redacted(), error = failure.message, "not rescued"),
+            }
+        }
+        None
     }
 }
 
@@ -57,22 +149,30 @@ impl Fetcher for FileFetcher {
         let ArtifactName::File(uri) = &job.artifact.name else {
             return Err(Failure::new(format!("`{}` is no file", job.artifact.name)));
         };
-        let mut spool = intake.spool(&job.artifact.id.to_string()).await?;
-        let Opened { answer, total } = self.open(uri, &mut spool).await?;
-        check_total(total, intake.max_bytes())?;
-        check_end(&answer.response, total.is_some() || !job.artifact.expected.is_empty())?;
-        let content = content_of(&answer);
-        let body = answer.response.into_body();
-        meter.set_total(total);
-        meter.set_bytes(spool.received());
-        let came = |bytes| meter.add_bytes(bytes);
-        if let Err(failure) = transfer::receive(body, total, &mut spool, came, self.client.idle_timeout()).await {
-            // If even this fails, the next attempt starts anew: no reason to hide the first cause.
-            let _ = spool.keep().await;
-            return Err(failure);
+        let (label, expected) = (job.artifact.id.to_string(), job.artifact.must_have());
+        let failure = match self.bring(uri, &label, &expected, intake, meter).await {
+            Ok(content) => return Ok(Fetched::file(content)),
+            Err(failure) => failure,
+        };
+        match self.rescue(uri, &label, &expected, intake, meter).await {
+            Some(content) => Ok(Fetched::file(content)),
+            None => Err(failure),
         }
-        Ok(Fetched::file(content(spool.finish(&job.artifact.expected).await?)))
     }
+}
+
+/// Where a rescue place has what is named by this digest.
+fn rescue_uri(url: &str, uri: &Uri, digest: &Digest) -> Result<Uri, UriError> {
+    let host = uri.authority().for_scheme(uri.scheme());
+    let path = uri.path_and_query().trim_start_matches('/');
+    let fields = [
+        ("{algorithm}", digest.algorithm().name().to_owned()),
+        ("{hex}", digest.hex()),
+        ("{host}", host),
+        ("{path}", path.to_owned()),
+        ("{name}", uri.file_name().to_owned()),
+    ];
+    Uri::parse(&fields.iter().fold(url.to_owned(), |url, (field, value)| url.replace(field, value)))
 }
 
 /// An answer whose body goes on where the spool stands.
@@ -139,5 +239,24 @@ fn content_of(answer: &Answer) -> impl FnOnce(Received) -> Content + use<> {
         content_encoding,
         last_modified,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rescue_places_are_named_by_digest() {
+        let uri: Uri = "https://h.test:8443/a/b.tar?x=1".parse().unwrap();
+        let digest: Digest = distmirror_core::Sha256::of(b"abc").into();
+        for (url, place) in [
+            ("https://cas.test/{algorithm}/{hex}", format!("https://cas.test/sha256/{}", digest.hex())),
+            ("https://mirror.test/{host}/{path}", "https://mirror.test/h.test:8443/a/b.tar?x=1".to_owned()),
+            ("https://dist.test/{name}", "https://dist.test/b.tar".to_owned()),
+        ] {
+            assert_eq!(rescue_uri(url, &uri, &digest).unwrap().as_str(), place);
+        }
+        assert!(rescue_uri("{host}", &uri, &digest).is_err());
     }
 }

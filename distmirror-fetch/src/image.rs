@@ -16,7 +16,7 @@ use distmirror_core::{
 };
 
 use self::tree::Tree;
-use crate::{Credentials, UpstreamClient, registry::Session};
+use crate::{Answer, Credentials, UpstreamClient, registry::Session};
 
 /// How images are fetched.
 #[derive(Debug, Clone)]
@@ -46,6 +46,11 @@ impl ImageFetcher {
         Self { client, options }
     }
 
+    /// Asks whether the registry still has the image.
+    pub(crate) async fn look(&self, name: &ImageName, scheme: Scheme) -> Result<Answer, Failure> {
+        Session::new(&self.client, &self.options.credentials, name.repository(), scheme).look(name.digest()).await
+    }
+
     async fn bring(
         &self,
         job: &Job,
@@ -55,17 +60,19 @@ impl ImageFetcher {
     ) -> Result<Fetched, Failure> {
         let selection = job.artifact.selection.clone();
         let selection = selection.ok_or_else(|| Failure::new("nobody said which platforms are wanted"))?;
+        // If it has nothing of what is wanted, that is to be told again.
+        let wanted = Some(selection.to_be_had()).filter(|wanted| !wanted.is_empty()).unwrap_or(selection.wanted);
         let session = Session::new(&self.client, &self.options.credentials, name.repository(), selection.scheme);
         let mut tree = Tree::new(&session, intake, meter);
         let sent = session.manifest(&name.digest().to_string()).await?;
         let (content_type, source) = (sent.content_type.clone(), sent.source.clone());
         let bytes = sent.bytes.clone();
         let root = tree.root(name.digest(), sent).await?;
-        tree.grow(&root, &selection.wanted).await?;
+        tree.grow(&root, &wanted).await?;
         if self.options.referrers {
             tree.add_referrers().await?;
         }
-        let blobs = tree.finish(&selection.wanted).await?;
+        let blobs = tree.finish(&wanted).await?;
         // Computed again over at most 4 MiB: all of them are told of an artifact's own bytes.
         let digests = Digests::of(&bytes);
         let content = Content {
@@ -77,7 +84,7 @@ impl ImageFetcher {
             last_modified: None,
             source,
         };
-        Ok(Fetched { content, blobs, platforms: Some(selection.wanted) })
+        Ok(Fetched { content, blobs, platforms: Some(wanted) })
     }
 }
 

@@ -20,6 +20,8 @@ mod registry;
 mod resume;
 mod tls;
 mod transfer;
+mod upkeep;
+mod watch;
 mod workers;
 
 pub use crate::{
@@ -27,9 +29,11 @@ pub use crate::{
     connect::PeerCertificate,
     credentials::Credentials,
     error::Error,
-    file::FileFetcher,
+    file::{FileFetcher, FileOptions},
     guard::{AddressPolicy, Refusal, is_public},
     image::{ImageFetcher, ImageOptions},
     options::{FetchOptions, WorkerOptions},
+    upkeep::{RollingScrub, ScrubOptions},
+    watch::{UpstreamWatch, WatchOptions},
     workers::{OnceReport, Workers},
 };

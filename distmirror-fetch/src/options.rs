@@ -18,6 +18,8 @@ pub struct FetchOptions {
     /// How long upstream may send nothing, before the header of its answer and in the middle of a body. There is no
     /// limit on a body that makes progress.
     pub idle_timeout: Duration,
+    /// How many bytes a second must come of a body, measured over `idle_timeout`; 0 for no limit.
+    pub minimum_rate: u64,
 }
 
 impl Default for FetchOptions {
@@ -28,6 +30,7 @@ impl Default for FetchOptions {
             trusted_roots: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            minimum_rate: 1024,
         }
     }
 }

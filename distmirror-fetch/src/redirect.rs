@@ -8,12 +8,13 @@ pub(crate) const MAX_REDIRECTS: usize = 10;
 
 /// The next hop after this answer, `None` if it is no redirect.
 ///
-/// `earlier` are the URIs that redirected before this one.
+/// `earlier` are the URIs that redirected before this one. A hop from https to http is taken only if it `may_downgrade`.
 pub(crate) fn next_hop(
     uri: &Uri,
     earlier: &[Uri],
     status: StatusCode,
     headers: &HeaderMap,
+    may_downgrade: bool,
 ) -> Result<Option<Uri>, Failure> {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -26,9 +27,10 @@ pub(crate) fn next_hop(
     let next = uri
         .join(location.trim())
         .map_err(|error| Failure::new(format!("`{here}` redirects to something that cannot be fetched: {error}")))?;
-    if uri.scheme() == Scheme::Https && next.scheme() == Scheme::Http {
+    if uri.scheme() == Scheme::Https && next.scheme() == Scheme::Http && !may_downgrade {
         return Err(Failure::new(format!(
-            "downgrade refused: `{here}` redirects from https to `{}`; declare the http URI itself if you trust it",
+            "downgrade refused: `{here}` redirects from https to `{}`; declare the http URI itself if you trust it, or allow \
+             it for what has a checksum by fetch.allow_downgrade",
             next.redacted()
         )));
     }
@@ -50,7 +52,7 @@ mod tests {
         let uri: Uri = "https://a.test/x/y".parse().unwrap();
         let earlier = ["https://a.test/first".parse().unwrap()];
         let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
-        match (next_hop(&uri, &earlier, StatusCode::FOUND, &headers), expected) {
+        match (next_hop(&uri, &earlier, StatusCode::FOUND, &headers, false), expected) {
             (Ok(Some(next)), Ok(expected)) => assert_eq!(next.as_str(), expected, "{location}"),
             (Err(failure), Err(expected)) => assert!(failure.message.contains(expected), "{location}: {failure}"),
             (other, _) => panic!("{location}: {other:?}"),
@@ -75,17 +77,25 @@ mod tests {
         let uri: Uri = "https://a.test/".parse().unwrap();
         for status in [200, 204, 300, 304, 404] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(next_hop(&uri, &[], status, &HeaderMap::new()), Ok(None));
+            assert_eq!(next_hop(&uri, &[], status, &HeaderMap::new(), false), Ok(None));
         }
-        let failure = next_hop(&uri, &[], StatusCode::FOUND, &HeaderMap::new()).unwrap_err();
+        let failure = next_hop(&uri, &[], StatusCode::FOUND, &HeaderMap::new(), false).unwrap_err();
         assert!(failure.message.contains("302 Found"), "{failure}");
+    }
+
+    #[test]
+    fn a_downgrade_can_be_allowed() {
+        let uri: Uri = "https://a.test/".parse().unwrap();
+        let headers = HeaderMap::from_iter([(LOCATION, "http://a.test/".parse().unwrap())]);
+        let next = next_hop(&uri, &[], StatusCode::FOUND, &headers, true).unwrap().unwrap();
+        assert_eq!(next.as_str(), "http://a.test/");
     }
 
     #[test]
     fn ten_hops_are_enough() {
         let hops: Vec<Uri> = (0..12).map(|n| format!("https://a.test/{n}").parse().unwrap()).collect();
         let headers = HeaderMap::from_iter([(LOCATION, "https://a.test/11".parse().unwrap())]);
-        assert!(next_hop(&hops[9], &hops[..9], StatusCode::FOUND, &headers).is_ok());
-        assert!(next_hop(&hops[10], &hops[..10], StatusCode::FOUND, &headers).is_err());
+        assert!(next_hop(&hops[9], &hops[..9], StatusCode::FOUND, &headers, false).is_ok());
+        assert!(next_hop(&hops[10], &hops[..10], StatusCode::FOUND, &headers, false).is_err());
     }
 }

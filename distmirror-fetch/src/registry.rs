@@ -67,6 +67,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Asks for the manifest with this digest, without bringing it.
+    pub(crate) async fn look(&self, digest: &Digest) -> Result<Answer, Failure> {
+        self.ask(Method::HEAD, &format!("manifests/{digest}"), &accepting(&MEDIA_TYPES)).await
+    }
+
     /// Whether the registry shows that it has this blob here, of this size.
     pub(crate) async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, Failure> {
         let answer = self.ask(Method::HEAD, &format!("blobs/{digest}"), &HeaderMap::new()).await?;
@@ -121,9 +126,9 @@ impl<'a> Session<'a> {
         self.not_let_in(&format!("{}{advice}", failure.message))
     }
 
-    /// How long upstream may send nothing in the middle of a body.
-    pub(crate) fn idle_timeout(&self) -> std::time::Duration {
-        self.client.idle_timeout()
+    /// How slow a body may come.
+    pub(crate) fn pace(&self) -> transfer::Pace {
+        self.client.pace()
     }
 
     async fn receive(&self, answer: Answer) -> Result<SentManifest, Failure> {
@@ -136,7 +141,7 @@ impl<'a> Session<'a> {
     /// All of an answer that is small.
     async fn read(&self, answer: Answer, limit: u64) -> Result<Bytes, Failure> {
         let uri = answer.final_uri.redacted();
-        let bytes = transfer::receive_small(answer.response.into_body(), limit, self.client.idle_timeout()).await;
+        let bytes = transfer::receive_small(answer.response.into_body(), limit, self.client.pace()).await;
         bytes.map_err(|failure| Failure { message: format!("`{uri}`: {}", failure.message), ..failure })
     }
 

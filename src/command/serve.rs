@@ -1,4 +1,4 @@
-//! The commands that work on a configuration: roles, `fetch --once`, `migrate` and `ca`.
+//! The commands that work on a configuration: roles, `fetch --once`, `scrub`, `migrate` and `ca`.
 
 use std::{
     io::{self, IsTerminal},
@@ -37,6 +37,7 @@ async fn perform_async(command: ServerCommand, config: &Config) -> Result<Exit, 
         ServerCommand::Admin(_) => run(config, Roles::ADMIN).await,
         ServerCommand::Fetch { once: false, .. } => run(config, Roles::FETCH).await,
         ServerCommand::Fetch { once: true, .. } => fetch_once(config).await,
+        ServerCommand::Scrub { repair, .. } => scrub(config, repair).await,
         ServerCommand::Migrate(_) => {
             server::migrate(config).await.map(|()| say("the schema of the catalog is up to date"))
         }
@@ -59,6 +60,21 @@ async fn fetch_once(config: &Config) -> Result<Exit, Error> {
     let report = server::fetch_once(config).await?;
     let said = say(format_args!("fetched {}, failed {}", report.done, report.failed));
     Ok(if report.failed == 0 { said } else { Exit::Failed })
+}
+
+/// Tells what is damaged, a line each, and what has become of it.
+async fn scrub(config: &Config, repair: bool) -> Result<Exit, Error> {
+    let report = server::scrub(config, repair).await?;
+    for (damage, is_healed) in &report.damaged {
+        let outcome = if *is_healed { " (fetched again)" } else { "" };
+        say(format_args!("{}  blob {}: {}{outcome}", damage.artifact, damage.sha256, damage.problem));
+    }
+    let (damaged, healed) = (report.damaged.len(), report.damaged.iter().filter(|(_, is_healed)| *is_healed).count());
+    let said = say(format_args!(
+        "checked {} blobs with {} bytes: {damaged} damaged, {healed} of them fetched again; {} belong to nothing",
+        report.checked, report.bytes, report.unreferenced
+    ));
+    Ok(if healed == damaged { said } else { Exit::Failed })
 }
 
 fn init_authority(config: &Config) -> Result<Exit, Error> {

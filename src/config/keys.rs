@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig, ProxyConfig,
-    Secret, SecretSource, parse,
+    Secret, SecretSource, UpkeepConfig, parse,
     settings::Settings,
-    value::{Fields, Value, boolean, duration, list, number, option, size, text},
+    value::{Fields, Value, boolean, duration, list, number, option, rate, size, text},
 };
 
 /// Reads everything. What cannot be read keeps its default, and the problem is noted in `settings`.
@@ -20,6 +20,7 @@ pub(super) fn read(settings: &mut Settings, data_dir_override: Option<&Path>) ->
     proxy(settings, &mut config.proxy);
     admin(settings, &mut config.admin);
     fetch(settings, &mut config.fetch);
+    upkeep(settings, &mut config.upkeep);
     log(settings, &mut config.log);
     config
 }
@@ -70,10 +71,21 @@ fn fetch(settings: &mut Settings, fetch: &mut FetchConfig) {
     settings.read("fetch.retries", &mut fetch.retries, number(0..=1000));
     settings.read("fetch.allow_addresses", &mut fetch.allow_addresses, list(text(parse::address_range)));
     settings.read("fetch.trusted_roots", &mut fetch.trusted_roots, list(text(path)));
+    settings.read("fetch.minimum_rate", &mut fetch.minimum_rate, rate);
+    settings.read("fetch.require_checksum", &mut fetch.require_checksum, boolean);
+    settings.read("fetch.allow_downgrade", &mut fetch.allow_downgrade, boolean);
+    settings.read("fetch.rescue", &mut fetch.rescue, list(text(parse::rescue_url)));
     settings.not_supported("fetch.proxy");
-    settings.not_supported("fetch.require_checksum");
     settings.read("fetch.referrers", &mut fetch.referrers, boolean);
     settings.read("fetch.credentials", &mut fetch.credentials, list(credentials));
+}
+
+fn upkeep(settings: &mut Settings, upkeep: &mut UpkeepConfig) {
+    settings.read("upkeep.scrub", &mut upkeep.scrub, boolean);
+    settings.read("upkeep.scrub_every", &mut upkeep.scrub_every, duration);
+    settings.read("upkeep.scrub_rate", &mut upkeep.scrub_rate, size);
+    settings.read("upkeep.watch", &mut upkeep.watch, boolean);
+    settings.read("upkeep.watch_every", &mut upkeep.watch_every, duration);
 }
 
 fn credentials(value: &Value) -> Result<CredentialsConfig, String> {

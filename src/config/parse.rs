@@ -54,6 +54,21 @@ fn unit_of_size(unit: &str) -> Option<u64> {
     Some(factor)
 }
 
+/// A URL under which a file may be found by its digest.
+pub(super) fn rescue_url(text: &str) -> Result<String, String> {
+    let shape = || {
+        format!(
+            "`{}` is not where a file may be found: write it as in `https://mirror.example.org/{{algorithm}}/{{hex}}`",
+            shown(text)
+        )
+    };
+    let filled = ["{algorithm}", "{hex}", "{host}", "{path}", "{name}"]
+        .iter()
+        .fold(text.to_owned(), |url, field| url.replace(field, "x"));
+    let is_good = filled != text && !filled.contains(['{', '}']) && filled.parse::<distmirror_core::Uri>().is_ok();
+    if is_good { Ok(text.to_owned()) } else { Err(shape()) }
+}
+
 /// An address to listen on, with its port.
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.trim().parse().map_err(|_| {

@@ -85,6 +85,10 @@ fn every_key_is_read() {
             allow_addresses = ["10.1.2.0/24:443", "[fd00::/8]:80", "127.0.0.1:8080"]
             trusted_roots = ["{pem}"]
             referrers = false
+            minimum_rate = 0
+            require_checksum = true
+            allow_downgrade = true
+            rescue = ["https://cas.test/{{algorithm}}/{{hex}}"]
             [[fetch.credentials]]
             host = "registry.test"
             username = "me"
@@ -93,6 +97,12 @@ fn every_key_is_read() {
             [[fetch.credentials]]
             host = "http://other.test:5000"
             token = "hunter2"
+            [upkeep]
+            scrub = false
+            scrub_every = "168h"
+            scrub_rate = "1 MB"
+            watch = false
+            watch_every = "24h"
             [log]
             format = "json"
             level = "info,distmirror_proxy=debug"
@@ -124,6 +134,10 @@ fn every_key_is_read() {
             retries: 0,
             allow_addresses: vec!["10.1.2.0/24:443".into(), "[fd00::/8]:80".into(), "127.0.0.1:8080".into()],
             trusted_roots: vec![pem.into()],
+            minimum_rate: 0,
+            require_checksum: true,
+            allow_downgrade: true,
+            rescue: vec!["https://cas.test/{algorithm}/{hex}".into()],
             referrers: false,
             credentials: vec![
                 CredentialsConfig {
@@ -140,6 +154,11 @@ fn every_key_is_read() {
                 },
             ],
         }
+    );
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    assert_eq!(
+        config.upkeep,
+        UpkeepConfig { scrub: false, scrub_every: days(7), scrub_rate: 1_000_000, watch: false, watch_every: days(1) }
     );
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
 }
@@ -296,11 +315,15 @@ fn debug_hides_passwords() {
 
 #[test]
 fn what_comes_later_is_known_and_refused() {
-    check("[proxy]\nlisten_tls = []\ntransparent_http = []\n[fetch]\nproxy = \"\"\nrequire_checksum = false", &[]);
+    check("[proxy]\nlisten_tls = []\ntransparent_http = []\n[fetch]\nproxy = \"\"", &[]);
     let later = "is not supported in this version: leave it out";
     check("proxy.listen_tls = [\"127.0.0.1:1\"]", &[&format!("1: proxy.listen_tls: {later}")]);
     check("proxy.transparent_https = [\"127.0.0.1:1\"]", &[&format!("1: proxy.transparent_https: {later}")]);
-    check("fetch.require_checksum = true", &[&format!("1: fetch.require_checksum: {later}")]);
+    check("fetch.proxy = \"http://proxy.test\"", &[&format!("1: fetch.proxy: {later}")]);
+    for bad in ["https://cas.test/", "{hex}", "https://cas.test/{sha256}"] {
+        let problem = "is not where a file may be found: write it as in `https://mirror.example.org/{algorithm}/{hex}`";
+        check(&format!("fetch.rescue = [\"{bad}\"]"), &[&format!("1: fetch.rescue: `{bad}` {problem}")]);
+    }
     check("admin.auth.mode = \"oidc\"", &["1: admin.auth.mode: `oidc` is not supported in this version: use `none`"]);
 }
 

@@ -168,6 +168,15 @@ pub(super) fn size(value: &Value) -> Result<u64, String> {
     }
 }
 
+/// A number of bytes a second; 0 for no limit.
+pub(super) fn rate(value: &Value) -> Result<u64, String> {
+    match value {
+        Value::Integer(0) => Ok(0),
+        Value::Text(text) if text.trim() == "0" => Ok(0),
+        other => size(other),
+    }
+}
+
 /// A time span.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
     match value {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 21] = [
+const DEBIAN: [(&str, &str); 22] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
@@ -27,6 +27,7 @@ const DEBIAN: [(&str, &str); 21] = [
     ("nginx", "nginx"),
     ("wrk", "wrk"),
     ("strace", "strace"),
+    ("ip", "iproute2"),
     ("node", "nodejs"),
     ("npm", "npm"),
     ("update-ca-certificates", "ca-certificates"),

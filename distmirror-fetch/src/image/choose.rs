@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use distmirror_core::{
-    PlatformChoice,
+    Failure, PlatformChoice,
     image::{
         Platform,
         manifest::{Descriptor, MEDIA_TYPES},
@@ -15,14 +15,13 @@ use distmirror_core::{
 /// What names no platform is for all of them. Attestations, as BuildKit puts them into indexes, go with what they attest.
 ///
 /// # Errors
-/// A platform was asked for by name, and no manifest is for it.
-pub(crate) fn choose(leaves: &[Descriptor], choice: &PlatformChoice) -> Result<Vec<bool>, String> {
-    for wanted in choice.named() {
-        if !leaves.iter().any(|leaf| is_for(leaf, wanted)) {
-            return Err(format!("the image has no platform `{wanted}`: it has {}", offered(leaves)));
-        }
+/// Platforms were asked for by name, and no manifest is for them.
+pub(crate) fn choose(leaves: &[Descriptor], choice: &PlatformChoice) -> Result<Vec<bool>, Failure> {
+    let lacking: Vec<_> = choice.named().filter(|wanted| !leaves.iter().any(|leaf| is_for(leaf, wanted))).collect();
+    if !lacking.is_empty() {
+        return Err(no_platforms(&lacking, &offered(leaves)));
     }
-    let usual: Platform = PlatformChoice::USUAL.parse()?;
+    let usual: Platform = PlatformChoice::USUAL.parse().map_err(Failure::new)?;
     let has_usual = leaves.iter().any(|leaf| is_for(leaf, &usual));
     let everything = choice.is_all() || (choice.is_usual() && !has_usual);
     let by_platform = |leaf: &Descriptor| {
@@ -40,6 +39,13 @@ pub(crate) fn choose(leaves: &[Descriptor], choice: &PlatformChoice) -> Result<V
         can_be_kept && (chosen.contains(&leaf.digest.to_string()) || goes_along(leaf))
     };
     Ok(leaves.iter().map(is_wanted).collect())
+}
+
+/// The failure that says what the image does not have.
+pub(crate) fn no_platforms(lacking: &[&Platform], offered: &str) -> Failure {
+    let names: Vec<_> = lacking.iter().map(|platform| format!("`{platform}`")).collect();
+    let message = format!("the image has no platform {}: it has {offered}", names.join(", "));
+    Failure { lacking: PlatformChoice::of(lacking.iter().copied().cloned()), ..Failure::new(message) }
 }
 
 fn is_for(leaf: &Descriptor, wanted: &Platform) -> bool {
@@ -82,7 +88,7 @@ mod tests {
 
     fn names(leaves: &[(&str, Option<&str>, Option<&str>)], choice: &str) -> Result<String, String> {
         let all: Vec<_> = leaves.iter().map(|(name, platform, attests)| leaf(name, *platform, *attests)).collect();
-        let chosen = choose(&all, &choice.parse().unwrap())?;
+        let chosen = choose(&all, &choice.parse().unwrap()).map_err(|failure| failure.message)?;
         let names: Vec<_> =
             leaves.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|((name, ..), _)| *name).collect();
         Ok(names.join(" "))

@@ -64,7 +64,7 @@ async fn receive(
         )));
     }
     let came = |bytes| meter.add_bytes(bytes);
-    transfer::receive(answer.response.into_body(), Some(size), spool, came, session.idle_timeout()).await
+    transfer::receive(answer.response.into_body(), Some(size), spool, came, session.pace()).await
 }
 
 /// An answer whose body goes on where the spool stands.

@@ -1,6 +1,9 @@
 //! An image on its way in: the documents that were read, and the configs and layers that they name.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+};
 
 use distmirror_core::{
     Checksums, Digest, Failure, Intake, Platform, PlatformChoice, ProgressMeter, Role, Sha256, StoredBlob,
@@ -11,7 +14,10 @@ use distmirror_core::{
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{choose::choose, part};
+use super::{
+    choose::{choose, no_platforms},
+    part,
+};
 use crate::registry::{SentManifest, Session};
 
 /// Everything that was found of an image so far.
@@ -25,6 +31,7 @@ pub(super) struct Tree<'a> {
     /// Configs and layers, each once, in the order of the manifests.
     parts: Vec<Part>,
     sizes: HashMap<Digest, u64>,
+    document_bytes: u64,
     bytes: u64,
 }
 
@@ -50,6 +57,7 @@ impl<'a> Tree<'a> {
             read: HashSet::new(),
             parts: Vec::new(),
             sizes: HashMap::new(),
+            document_bytes: 0,
             bytes: 0,
         }
     }
@@ -65,7 +73,7 @@ impl<'a> Tree<'a> {
     pub(super) async fn grow(&mut self, root: &Manifest, wanted: &PlatformChoice) -> Result<(), Failure> {
         let Parts::Index(entries) = &root.parts else { return Ok(()) };
         let leaves = self.leaves(entries).await?;
-        let chosen = choose(&leaves, wanted).map_err(Failure::new)?;
+        let chosen = choose(&leaves, wanted)?;
         let (wanted, others): (Vec<_>, Vec<_>) = leaves.into_iter().zip(chosen).partition(|(_, chosen)| *chosen);
         self.read_all(wanted.into_iter().map(|(leaf, _)| leaf).collect()).await?;
         self.documents.extend(others.into_iter().filter_map(|(leaf, _)| unfetched(&leaf)));
@@ -131,8 +139,9 @@ impl<'a> Tree<'a> {
         let Some(platform) = ImageConfig::parse(&self.intake.read(&config.blob, config.size).await?).platform() else {
             return Ok(());
         };
-        if let Some(other) = wanted.named().find(|wanted| !wanted.means(&platform)) {
-            return Err(Failure::new(format!("the image has no platform `{other}`: it has `{platform}`")));
+        let lacking: Vec<_> = wanted.named().filter(|wanted| !wanted.means(&platform)).collect();
+        if !lacking.is_empty() {
+            return Err(no_platforms(&lacking, &format!("`{platform}`")));
         }
         root.platform = Some(platform);
         Ok(())
@@ -198,8 +207,12 @@ impl<'a> Tree<'a> {
         wanted.retain(|entry| self.read.insert(entry.digest));
         let (session, intake) = (self.session, self.intake);
         let documents = stream::iter(wanted).map(async |entry| read(session, intake, &entry).await);
-        let documents: Vec<_> = documents.buffered(PARTS_AT_ONCE).try_collect().await?;
-        documents.iter().try_for_each(|document| self.add(document))
+        // One by one, so that too much is noticed before all of it is here.
+        let mut documents = pin!(documents.buffered(PARTS_AT_ONCE));
+        while let Some(document) = documents.try_next().await? {
+            self.add(&document)?;
+        }
+        Ok(())
     }
 
     /// Puts a document on record, with what it consists of.
@@ -233,6 +246,12 @@ impl<'a> Tree<'a> {
     /// Counts a document that is in the blob store now, whether or not it belongs to the image.
     fn came(&mut self, bytes: u64) -> Result<(), Failure> {
         self.meter.add_bytes(bytes);
+        self.document_bytes += bytes;
+        if self.document_bytes > MAX_DOCUMENT_BYTES {
+            return Err(Failure::new(format!(
+                "its manifests have more than {MAX_DOCUMENT_BYTES} bytes together, which is too much"
+            )));
+        }
         self.count(bytes)
     }
 
@@ -319,6 +338,8 @@ fn check_count(count: usize) -> Result<(), Failure> {
 
 /// How many parts of one image come at a time.
 const PARTS_AT_ONCE: usize = 4;
+/// How many bytes of manifests are read for one image: what they say is kept in memory.
+const MAX_DOCUMENT_BYTES: u64 = 4 * MAX_MANIFEST_BYTES;
 /// How many manifests and how many configs and layers an image may have.
 const MAX_COUNT: usize = 10_000;
 /// How deep indexes may stand in indexes.

@@ -6,4 +6,5 @@ mod file;
 mod guard;
 mod images;
 mod support;
+mod upkeep;
 mod workers;

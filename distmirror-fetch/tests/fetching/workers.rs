@@ -82,7 +82,7 @@ impl Fetcher for Pretend {
         match name {
             name if name.contains("/fails") => Err(Failure::new("it fails")),
             name if name.contains("/busy") => {
-                Err(Failure { message: "busy".to_owned(), retry_after: Some(Duration::from_secs(1800)) })
+                Err(Failure { retry_after: Some(Duration::from_secs(1800)), ..Failure::new("busy") })
             }
             name if name.contains("/panics") => panic!("no such luck"),
             _ => Ok(Fetched::file(content(b"content"))),

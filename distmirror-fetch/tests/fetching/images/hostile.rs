@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use distmirror_core::{Digests, Failure};
+use distmirror_core::{Failure, Scheme};
 use serde_json::{Value, json};
 use testkit::{Answer, image::Image};
 
-use crate::support::{Hostile, ImagePlace, Registry, Step, Trap, answer, endless, image_job, layers, send, sha256};
+use crate::support::{
+    Hostile, ImagePlace, Registry, Step, Trap, answer, endless, image_job, image_options, layers, options, sha256,
+};
 
 /// An image with one small layer, and the digest of that.
 fn small() -> (Image, String) {
@@ -124,7 +127,7 @@ async fn a_manifest_of_any_size_is_read_only_as_far_as_one_can_be() {
     for (what, script) in [("100 MB", huge as Script), ("endless", endless)] {
         let registry = Hostile::start(move |_| script()).await;
         let digest = sha256(b"whatever").to_string();
-        let job = image_job(&registry.address.to_string(), &digest, "all", distmirror_core::Scheme::Http);
+        let job = image_job(&registry.address.to_string(), &digest, "all", Scheme::Http);
         let failure = ImagePlace::new().fetch(&job).await.unwrap_err();
         check_says(what, &failure, &["more than the 4194304 bytes", &digest]);
         let sent = registry.sent_for_ever_bytes();
@@ -278,6 +281,24 @@ async fn sizes_that_cannot_be_are_refused_before_a_part_is_asked_for() {
 }
 
 #[tokio::test]
+async fn manifests_that_are_too_much_together_are_not_all_read() {
+    let padding = "x".repeat(1 << 20);
+    let child = |number: usize| Image::artifact("application/x", number.to_string()).with_annotation("x", &padding);
+    let children: Vec<_> = (0..20).map(child).collect();
+    let index = Image::index(&children);
+    let registry = Registry::with(&index).await;
+    for (limit, words, most) in [(4 << 20, "fetch.max_file_bytes", 4), (1 << 40, "16777216 bytes together", 15)] {
+        let before = registry.asked().len();
+        let failure = ImagePlace::new().limited_to(limit).failure(&registry, index.digest()).await;
+        check_says("together", &failure, &[words]);
+        // The index, those that fit, and those that were on their way when one did not.
+        let asked = registry.asked().len() - before;
+        assert!(asked <= most + 5, "{words}: {asked} were asked for");
+        assert_eq!(blobs_asked(&registry), 0);
+    }
+}
+
+#[tokio::test]
 async fn the_largest_image_is_let_in_and_one_byte_more_is_not() {
     let (image, _) = small();
     let bytes = image.manifest().len() + image.blobs().values().map(Bytes::len).sum::<usize>();
@@ -290,28 +311,27 @@ async fn the_largest_image_is_let_in_and_one_byte_more_is_not() {
 
 #[tokio::test]
 async fn addresses_and_data_in_documents_are_left_alone() {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-
     let (image, layer) = small();
     let trap = Trap::set();
-    let mut data = STANDARD.encode(&image.blobs()[&layer]);
-    let url = format!("http://127.0.0.1:{}/layer", trap.port());
-    let lead_away = |entry: &mut Value, data: &mut String| {
-        entry["urls"] = json!([url]);
-        entry["data"] = std::mem::take(data).into();
+    let lead_away = |entry: &mut Value, content: &Bytes| {
+        entry["urls"] = json!([format!("http://127.0.0.1:{}/here", trap.port())]);
+        entry["data"] = STANDARD.encode(content).into();
     };
+    let blobs = image.blobs().clone();
     let image = image.edited(|document| {
         // As Windows images have it, whose layers are not to be given away.
         document["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into();
-        lead_away(&mut document["layers"][0], &mut data);
-        document["config"]["urls"] = json!([url]);
+        lead_away(&mut document["layers"][0], &blobs[&layer]);
+        let config = document["config"]["digest"].as_str().unwrap().to_owned();
+        lead_away(&mut document["config"], &blobs[&config]);
     });
-    let mut data = STANDARD.encode(image.manifest());
     let index = Image::index(std::slice::from_ref(&image));
-    let index = index.edited(|document| lead_away(&mut document["manifests"][0], &mut data));
+    let index = index.edited(|document| lead_away(&mut document["manifests"][0], image.manifest()));
     let registry = Registry::with(&index).await;
     ImagePlace::new().fetch(&registry.job(index.digest(), "all")).await.unwrap();
-    for missing in [format!("blobs/{layer}"), format!("manifests/{}", image.digest())] {
+    let (config, manifest) = (config(&image), image.digest().to_owned());
+    for missing in [format!("blobs/{layer}"), format!("blobs/{config}"), format!("manifests/{manifest}")] {
+        let registry = Registry::with(&index).await;
         registry.at(&missing, |_| Answer::new(404));
         let failure = ImagePlace::new().failure(&registry, index.digest()).await;
         check_says(&missing, &failure, &["404 Not Found", missing.split_once('/').unwrap().1]);
@@ -358,37 +378,32 @@ async fn whatever_cannot_be_had_fails_the_image_and_may_ask_to_wait() {
 #[tokio::test]
 async fn a_registry_that_is_silent_ends_in_its_limit() {
     let (image, layer) = small();
-    for thing in [format!("manifests/{}", image.digest()), format!("blobs/{layer}")] {
+    let silent = Hostile::start(|_| vec![Step::Wait(Duration::from_secs(60))]).await;
+    let elsewhere = Answer::new(307).header("location", &silent.url("/"));
+    let stalls = Answer::ok(image.blobs()[&layer].clone()).stall_after(5);
+    let blob = format!("blobs/{layer}");
+    for (what, thing, answer, words) in [
+        ("manifest", &format!("manifests/{}", image.digest()), &elsewhere, "timed out, no header"),
+        ("no header", &blob, &elsewhere, "timed out, no header"),
+        ("in the body", &blob, &stalls, "timed out, nothing came"),
+    ] {
         let registry = Registry::with(&image).await;
-        let silent = Hostile::start(|_| vec![Step::Wait(Duration::from_secs(60))]).await;
-        let target = silent.url("/");
-        registry.at(&thing, move |_| Answer::new(307).header("location", &target));
-        let options = crate::support::options(&["127.0.0.0/8"]);
-        let place = ImagePlace::with(&options, crate::support::image_options());
+        let answer = answer.clone();
+        registry.at(thing, move |_| answer.clone());
+        let place = ImagePlace::with(&options(&["127.0.0.0/8"]), image_options());
         let failure = place.failure(&registry, image.digest()).await;
-        check_says(&thing, &failure, &["timed out"]);
+        check_says(what, &failure, &[words]);
+        assert!(registry.times(&format!("GET {thing}")) <= 4, "{what}: {:?}", registry.asked());
     }
-    let stalls = Registry::with(&image).await;
-    let bytes = image.blobs()[&layer].clone();
-    stalls.at(&format!("blobs/{layer}"), move |_| Answer::ok(bytes.clone()).stall_after(5));
-    let place = ImagePlace::with(&crate::support::options(&["127.0.0.0/8"]), crate::support::image_options());
-    let failure = place.failure(&stalls, image.digest()).await;
-    check_says("stalls", &failure, &["timed out", &layer]);
-    assert!(stalls.times(&format!("GET blobs/{layer}")) <= 4);
 }
 
 #[tokio::test]
 async fn garbage_in_place_of_an_answer_is_a_failure() {
-    for script in [b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(), Vec::new()] {
-        let registry = Hostile::start(move |_| vec![Step::Send(script.clone())]).await;
+    for bytes in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"HTTP/1.1 200 OK\r\nContent-Le", b""] {
+        let registry = Hostile::start(move |_| vec![Step::Send(bytes.to_vec())]).await;
         let digest = sha256(b"whatever").to_string();
-        let job = image_job(&registry.address.to_string(), &digest, "all", distmirror_core::Scheme::Http);
+        let job = image_job(&registry.address.to_string(), &digest, "all", Scheme::Http);
         let failure = ImagePlace::new().fetch(&job).await.unwrap_err();
         check_says("garbage", &failure, &["cannot fetch", &digest]);
     }
-    let registry = Hostile::start(|_| send("200 OK", &["Connection: close"], b"{}")).await;
-    let digest = sha256(b"{}").to_string();
-    let job = image_job(&registry.address.to_string(), &digest, "all", distmirror_core::Scheme::Http);
-    check_says("empty", &ImagePlace::new().fetch(&job).await.unwrap_err(), &["schema version 0", &digest]);
-    assert_eq!(Digests::of(b"{}").sha256.to_string(), digest);
 }

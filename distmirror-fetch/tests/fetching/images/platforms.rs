@@ -1,6 +1,7 @@
 //! What comes of an index when some platforms of it are wanted, and that nothing of the others does.
 
 use distmirror_core::{Algorithm, Digests, PlatformChoice, Role};
+use serde_json::json;
 use testkit::image::Image;
 
 use crate::support::{ImagePlace, Registry, in_lines, lines_of};
@@ -15,8 +16,8 @@ fn attesting(index: Image, attested: &Image, attestation: &Image) -> Image {
     index.edited(|document| {
         let entry = document["manifests"].as_array_mut().unwrap().iter_mut();
         let entry = entry.into_iter().find(|entry| entry["digest"] == attestation.digest()).unwrap();
-        entry["platform"] = serde_json::json!({"os": "unknown", "architecture": "unknown"});
-        entry["annotations"] = serde_json::json!({
+        entry["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+        entry["annotations"] = json!({
             "vnd.docker.reference.digest": attested.digest(),
             "vnd.docker.reference.type": "attestation-manifest",
         });
@@ -88,8 +89,10 @@ async fn a_platform_that_is_not_there_is_a_failure_that_names_those_that_are() {
         (&alone, "linux/amd64", "`linux/arm64`"),
     ] {
         let registry = Registry::with(image).await;
-        let failure = ImagePlace::new().fetch(&registry.job(image.digest(), wanted)).await.unwrap_err().message;
+        let failure = ImagePlace::new().fetch(&registry.job(image.digest(), wanted)).await.unwrap_err();
         let missing = wanted.split(' ').next_back().unwrap();
+        assert_eq!(failure.lacking.to_string(), missing, "{failure}");
+        let failure = failure.message;
         assert!(failure.contains(&format!("has no platform `{missing}`")) && failure.contains(offered), "{failure}");
         let asked = registry.asked();
         assert!(std::ptr::eq(image, &alone) || asked.iter().all(|asked| !asked.contains("blobs")), "{asked:?}");
@@ -121,7 +124,7 @@ async fn a_manifest_that_is_listed_twice_comes_if_either_entry_is_wanted() {
         for (digest, platform) in [(first, "mips"), (second.clone(), "s390x"), (second, "s390x")] {
             let entries = document["manifests"].as_array_mut().unwrap();
             let mut entry = entries.iter().find(|entry| entry["digest"] == digest).unwrap().clone();
-            entry["platform"] = serde_json::json!({"os": "linux", "architecture": platform});
+            entry["platform"] = json!({"os": "linux", "architecture": platform});
             entries.push(entry);
         }
     });

@@ -1,12 +1,10 @@
 //! Where a registry, a redirect and a realm may lead: nowhere that a file may not come from.
 
-use testkit::{Answer, image::Image};
-
-use crate::support::{
-    ImagePlace, Registry, Trap, credentials, image_job, image_options, layers, options, reaching_loopback,
-};
 use distmirror_core::Scheme;
 use distmirror_fetch::FetchOptions;
+use testkit::{Answer, image::Image};
+
+use crate::support::{ImagePlace, Registry, Trap, image_job, image_options, layers, options, reaching_loopback};
 
 #[tokio::test]
 async fn a_registry_inside_is_refused_in_every_spelling() {
@@ -97,9 +95,7 @@ async fn the_mirror_is_no_registry_of_its_own() {
     let registry = Registry::with(&image).await;
     let own_listeners = vec![registry.host().parse().unwrap()];
     let options = FetchOptions { own_listeners, ..reaching_loopback() };
-    let mut images = image_options();
-    images.credentials.push(credentials(&registry.host()));
-    let failure = ImagePlace::with(&options, images).failure(&registry, image.digest()).await.message;
+    let failure = ImagePlace::with(&options, image_options()).failure(&registry, image.digest()).await.message;
     assert!(failure.contains("where this mirror itself listens"), "{failure}");
     assert!(registry.asked().is_empty());
 }

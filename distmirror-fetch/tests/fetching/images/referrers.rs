@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use distmirror_core::Role;
+use distmirror_fetch::{FetchOptions, ImageOptions};
+use serde_json::{Value, json};
 use testkit::{Answer, image::Image};
 
-use crate::support::{ImagePlace, OCI_INDEX, Registry, Trap, in_lines, layers, lines_of, list_of};
+use crate::support::{ImagePlace, OCI_INDEX, Registry, Trap, in_lines, layers, lines_of, list_of, reaching_loopback};
 
 fn signature(of: &Image, words: &str) -> Image {
     Image::artifact("application/vnd.example.signature", words.to_owned()).with_subject(of)
@@ -115,10 +117,9 @@ async fn a_page_of_the_same_host_over_http_is_not_read_by_who_came_over_https() 
     let target = format!("http://{}/v2/team/app/page-2", registry.https_host());
     let (list, link) = (list_of(&[&signature]), format!("<{target}>; rel=\"next\""));
     registry.at(&format!("referrers/{}", image.digest()), move |_| Answer::ok(list.clone()).header("link", &link));
-    let certificate = std::fs::read_to_string(registry.upstream.ca_pem_path()).unwrap();
-    let options =
-        distmirror_fetch::FetchOptions { trusted_roots: vec![certificate], ..crate::support::reaching_loopback() };
-    let place = ImagePlace::with(&options, distmirror_fetch::ImageOptions::default());
+    let trusted_roots = vec![std::fs::read_to_string(registry.upstream.ca_pem_path()).unwrap()];
+    let options = FetchOptions { trusted_roots, ..reaching_loopback() };
+    let place = ImagePlace::with(&options, ImageOptions::default());
     let fetched = place.fetch(&registry.https_job(image.digest())).await.unwrap();
     assert_eq!(in_lines(&fetched.blobs), lines_of(&[&image, &signature]));
 }
@@ -236,11 +237,11 @@ async fn a_referrer_of_a_kind_that_cannot_be_kept_is_left_out() {
     let (image, signature, registry) = signed().await;
     // As the drafts of the specification had it.
     let media_type = "application/vnd.oci.artifact.manifest.v1+json";
-    let draft = serde_json::json!({"mediaType": media_type, "blobs": [], "subject": signature.document()["subject"]});
+    let draft = json!({"mediaType": media_type, "blobs": [], "subject": signature.document()["subject"]});
     let draft = draft.to_string();
     let digest = registry.put_document(media_type, draft.clone().into_bytes());
-    let mut list: serde_json::Value = serde_json::from_slice(&list_of(&[&signature])).unwrap();
-    let entry = serde_json::json!({"mediaType": media_type, "digest": digest, "size": draft.len()});
+    let mut list: Value = serde_json::from_slice(&list_of(&[&signature])).unwrap();
+    let entry = json!({"mediaType": media_type, "digest": digest, "size": draft.len()});
     list["manifests"].as_array_mut().unwrap().insert(0, entry);
     let list = list.to_string();
     registry.at(&format!("referrers/{}", image.digest()), move |_| Answer::ok(list.clone()));

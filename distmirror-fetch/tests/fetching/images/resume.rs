@@ -71,7 +71,7 @@ async fn nothing_is_ever_spliced() {
     fn range(start: usize, end: usize, total: usize) -> String {
         format!("bytes {start}-{}/{total}", end - 1)
     }
-    let cases: [(&str, Second); 10] = [
+    let cases: [(&str, Second); 11] = [
         ("the whole comes", |_, bytes| Answer::ok(bytes.clone())),
         ("416", |_, _| Answer::new(416)),
         ("206 without a range", |_, bytes| Answer::new(206).body(bytes.slice(HALF..))),
@@ -88,6 +88,10 @@ async fn nothing_is_ever_spliced() {
             let range = range(HALF, bytes.len() + 1000, bytes.len() + 1000);
             Answer::new(206).body([&bytes[HALF..], &[0; 1000]].concat()).header("content-range", &range)
         }),
+        ("a larger total", |_, bytes| {
+            let range = range(HALF, bytes.len(), bytes.len() + 1000);
+            Answer::new(206).body(bytes.slice(HALF..)).header("content-range", &range)
+        }),
         ("an unknown total", |_, bytes| {
             let range = format!("bytes {HALF}-{}/*", bytes.len() - 1);
             Answer::new(206).body(bytes.slice(HALF..)).header("content-range", &range)
@@ -100,8 +104,9 @@ async fn nothing_is_ever_spliced() {
             Answer::new(206).body(bytes.slice(HALF..)).header("content-range", "bytes half-end/all")
         }),
     ];
+    let (image, layer, bytes) = image();
     for (what, second) in cases {
-        let (image, layer, bytes) = image();
+        let bytes = bytes.clone();
         let registry = serving(&image, move |request| match range_start(request) {
             Some(start) => {
                 assert_eq!(start, HALF);
@@ -134,8 +139,9 @@ async fn a_rest_of_other_bytes_or_another_length_is_refused() {
             "more than the",
         ),
     ];
+    let (image, layer, bytes) = image();
     for (what, rest, words) in cases {
-        let (image, layer, bytes) = image();
+        let bytes = bytes.clone();
         let range = format!("bytes {HALF}-{}/{}", bytes.len() - 1, bytes.len());
         let registry = serving(&image, move |_| rest(&bytes).header("content-range", &range)).await;
         let place = ImagePlace::new();
@@ -171,8 +177,9 @@ async fn a_transfer_that_is_cut_on_every_try_ends() {
         ("does not get on", |answer| answer.break_after(0), 1),
         ("ends early, chunked", |answer| answer.without_length().break_after(1000), 4),
     ];
+    let (image, layer, bytes) = image();
     for (what, cut, requests) in cases {
-        let (image, layer, bytes) = image();
+        let bytes = bytes.clone();
         let registry = serving(&image, move |request| cut(part(request, bytes.clone()))).await;
         let place = ImagePlace::new();
         let failure = place.failure(&registry, image.digest()).await.message;

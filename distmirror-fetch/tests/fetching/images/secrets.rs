@@ -90,9 +90,9 @@ async fn credentials_of_another_registry_are_never_sent() {
 }
 
 #[tokio::test]
-async fn over_plain_http_a_password_goes_only_if_its_host_was_written_so() {
+async fn over_plain_http_no_password_goes_whose_host_was_written_with_https() {
     let image = image();
-    for (prefix, goes) in [("", false), ("https://", false), ("http://", true)] {
+    for (prefix, goes) in [("", true), ("https://", false), ("http://", true)] {
         for challenge in ["Basic realm=\"x\"".to_owned(), String::new()] {
             let is_basic = !challenge.is_empty();
             let make = |registry: &Registry| match is_basic {

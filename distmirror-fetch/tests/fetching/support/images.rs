@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use distmirror_core::{
-    ArtifactName, BlobStore, Digests, Failure, Fetched, Fetcher, ImageName, Intake, Job, Platform, ProgressMeter, Role,
-    Scheme, Selection, Sha256, StoredBlob, memory::MemoryBlobStore,
+    ArtifactName, BlobStore, Digests, Failure, Fetched, Fetcher, ImageName, Intake, Job, Platform, PlatformChoice,
+    ProgressMeter, Role, Scheme, Selection, Sha256, StoredBlob, memory::MemoryBlobStore,
 };
 use distmirror_fetch::{Credentials, FetchOptions, ImageFetcher, ImageOptions, UpstreamClient};
 use futures::TryStreamExt;
@@ -138,7 +138,8 @@ pub(crate) fn image_options() -> ImageOptions {
 pub(crate) fn image_job(host: &str, digest: &str, platforms: &str, scheme: Scheme) -> Job {
     let mut job = job("https://placeholder.test/");
     job.artifact.name = ArtifactName::Image(ImageName::parse(&format!("{host}/team/app@{digest}")).unwrap());
-    job.artifact.selection = Some(Selection { wanted: platforms.parse().unwrap(), held: None, scheme });
+    job.artifact.selection =
+        Some(Selection { wanted: platforms.parse().unwrap(), held: None, lacking: PlatformChoice::default(), scheme });
     job
 }
 

@@ -11,7 +11,7 @@ use distmirror_core::{
     Algorithm, Artifact, ArtifactId, Checksums, Content, Digest, Digests, Failure, Fetched, Fetcher, Intake, Job,
     Lease, ProgressMeter, Source, State, Uri, memory::MemoryBlobStore,
 };
-use distmirror_fetch::{FetchOptions, FileFetcher, UpstreamClient};
+use distmirror_fetch::{FetchOptions, FileFetcher, FileOptions, UpstreamClient};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -40,7 +40,11 @@ impl Place {
     pub(crate) fn with(options: &FetchOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let intake = Intake::open(folder.path(), Arc::new(MemoryBlobStore::new()), LIMIT_BYTES).unwrap();
-        Self { intake, folder, fetcher: FileFetcher::new(UpstreamClient::new(options).unwrap()) }
+        Self {
+            intake,
+            folder,
+            fetcher: FileFetcher::new(UpstreamClient::new(options).unwrap(), FileOptions::default()),
+        }
     }
 
     pub(crate) async fn fetch(&self, job: &Job) -> Result<Fetched, Failure> {
