@@ -8,11 +8,14 @@
 
 #![expect(clippy::print_stdout, reason = "its table is its result")]
 
+#[path = "support/nginx.rs"]
+mod nginx;
 mod support;
 
 use std::{fs, path::Path, process::Command, time::Instant};
 
-use support::{Mirror, Nginx, cpu_seconds, resident_mib};
+use nginx::Nginx;
+use support::{Mirror, cpu_seconds, resident_mib};
 
 const LARGE_BYTES: u64 = 1 << 30;
 const SMALL_BYTES: usize = 10 << 10;
@@ -26,10 +29,10 @@ fn main() {
     write_noise(&files.join("large"), LARGE_BYTES);
     write_noise(&files.join("small"), SMALL_BYTES as u64);
     let nginx = Nginx::start(folder.path(), &files);
-    let mirror = Mirror::start(folder.path(), nginx.port);
+    let mirror = Mirror::start("serve", folder.path(), nginx.port);
     let idle_mib = resident_mib(mirror.pid());
     for file in ["large", "small"] {
-        mirror.hold(&format!("{}/{file}", nginx.url()));
+        mirror.declare("file", &format!("{}/{file}", nginx.url()), &["--wait"]);
     }
     println!("{:<34} {:>12} {:>16}", "", "per second", "CPU per unit");
     large("nginx, 1 GiB plain", nginx.pid(), &[&format!("{}/large", nginx.url())]);

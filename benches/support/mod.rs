@@ -1,4 +1,4 @@
-//! The two servers of the comparison, each one process on a free port.
+//! distmirror as the benches run it, and what a process has used.
 
 use std::{
     fs,
@@ -11,46 +11,7 @@ use std::{
 
 use testkit::{Process, free_port};
 
-/// nginx over a folder, as people tune it for static files.
-pub(crate) struct Nginx {
-    process: Process,
-    /// Where it listens on loopback.
-    pub(crate) port: u16,
-}
-
-impl Nginx {
-    /// Starts it as a single process, so that its processor time is all in one place.
-    pub(crate) fn start(folder: &Path, files: &Path) -> Self {
-        let port = free_port();
-        let configuration = format!(
-            "daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr warn;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;\n\
-             open_file_cache max=100; default_type application/octet-stream;\n\
-             client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};\n\
-             uwsgi_temp_path {folder}; scgi_temp_path {folder};\n\
-             server {{ listen 127.0.0.1:{port}; root {files}; }} }}\n",
-            folder = folder.display(),
-            files = files.display(),
-        );
-        fs::write(folder.join("nginx.conf"), configuration).expect("writes its configuration");
-        let process = Process::spawn("nginx", Command::new("nginx").arg("-c").arg(folder.join("nginx.conf")));
-        wait_for(port);
-        Self { process, port }
-    }
-
-    /// The URL of its root, without a slash at the end.
-    pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// The process whose time counts.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-}
-
-/// distmirror with all roles over SQLite and a directory.
+/// distmirror over SQLite and a directory.
 pub(crate) struct Mirror {
     process: Process,
     /// Where the proxy listens on loopback.
@@ -59,28 +20,29 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Starts it with leave to fetch from this port of loopback.
-    pub(crate) fn start(folder: &Path, upstream_port: u16) -> Self {
+    /// Starts it in a role (`serve` is all of them), with leave to fetch from this port of loopback. Its configuration is
+    /// `distmirror.toml` in the folder, and its data `data` beside that.
+    pub(crate) fn start(role: &str, folder: &Path, upstream_port: u16) -> Self {
         let (proxy_port, admin_port) = (free_port(), free_port());
         let configuration = format!(
-            "data_dir = {:?}\n[proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
+            "data_dir = \"data\"\n[proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
              [fetch]\nallow_addresses = [\"127.0.0.0/8:{upstream_port}\"]\n",
-            folder.join("data")
         );
-        let file = folder.join("distmirror.toml");
-        fs::write(&file, configuration).expect("writes its configuration");
-        let process = Process::spawn("distmirror", binary().args(["serve", "--config"]).arg(file));
-        wait_for(proxy_port);
+        fs::write(folder.join("distmirror.toml"), configuration).expect("writes its configuration");
+        let process = Process::spawn("distmirror", &mut binary(folder, &[role, "--config", "distmirror.toml"]));
         wait_for(admin_port);
+        if role == "serve" {
+            wait_for(proxy_port);
+        }
         Self { process, proxy_port, admin_port }
     }
 
-    /// Declares a URL and waits until it is present.
-    pub(crate) fn hold(&self, url: &str) {
+    /// Declares an artifact of this kind, with more options such as `--wait`.
+    pub(crate) fn declare(&self, kind: &str, name: &str, options: &[&str]) {
         let server = format!("http://127.0.0.1:{}", self.admin_port);
-        let declared =
-            binary().args(["declare", "file", url, "--reason", "comparison", "--wait", "--server", &server]).status();
-        assert!(declared.expect("the binary runs").success());
+        let arguments = ["declare", kind, name, "--reason", "comparison", "--server", &server];
+        let declared = binary(Path::new("/"), &[&arguments, options].concat()).output().expect("the binary runs");
+        assert!(declared.status.success(), "{}", String::from_utf8_lossy(&declared.stderr));
     }
 
     /// The URL of the proxy.
@@ -94,8 +56,11 @@ impl Mirror {
     }
 }
 
-fn binary() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_distmirror"))
+/// The binary, run in a folder.
+pub(crate) fn binary(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distmirror"));
+    command.args(arguments).current_dir(folder);
+    command
 }
 
 /// Processor time that a process has used, in seconds; proc(5), fields `utime` and `stime`.
@@ -115,7 +80,8 @@ pub(crate) fn resident_mib(pid: u32) -> u64 {
     line.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() / 1024
 }
 
-fn wait_for(port: u16) {
+/// Waits until somebody listens on this port of loopback.
+pub(crate) fn wait_for(port: u16) {
     let until = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < until, "nothing listens on port {port}");

@@ -74,7 +74,7 @@ async function hasMoved(place) {
   if (artifact.progress) shown.running = "yes";
   const differs = (name, value) => String(value ?? "") !== shown[name];
   return ended || differs("state", artifact.state) || differs("attempts", artifact.attempts)
-    || differs("whole", artifact.whole) || differs("next", artifact.next_attempt_at);
+    || differs("whole", artifact.whole) || differs("damage", artifact.damage) || differs("next", artifact.next_attempt_at);
 }
 
 async function anyHasMoved() {
@@ -82,6 +82,15 @@ async function anyHasMoved() {
     if (await hasMoved(place)) return true;
   }
   return false;
+}
+
+// Whether somebody sends a form, or has chosen a file to send: loading the page again would undo that.
+let isSending = false;
+document.addEventListener("submit", () => { isSending = true; });
+addEventListener("pageshow", () => { isSending = false; });
+
+function isInUse() {
+  return isSending || [...document.querySelectorAll("input[type=file]")].some((input) => input.files.length > 0);
 }
 
 // Replaces the parts that may have changed by what the server says now; what somebody is selecting or using is left alone.
@@ -106,7 +115,7 @@ async function freshen() {
 async function follow() {
   for (let seconds = 1; ; seconds += 1) {
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    if (document.hidden) continue;
+    if (document.hidden || isInUse()) continue;
     if (seconds % 20 === 0) showTimes(document);
     const every = Number(document.querySelector("[data-fresh]")?.dataset.fresh || Infinity);
     try {

@@ -7,6 +7,7 @@ mod artifacts;
 mod audit;
 mod images;
 mod misses;
+mod scrubs;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use poem_openapi::{OpenApi, OpenApiService, Tags};
 
 pub(crate) use crate::api::{images::resolve, misses::parse_ids};
 use crate::{
-    api::{artifacts::ArtifactsApi, audit::AuditApi, images::ImagesApi, misses::MissesApi},
+    api::{artifacts::ArtifactsApi, audit::AuditApi, images::ImagesApi, misses::MissesApi, scrubs::ScrubsApi},
     site::Site,
 };
 
@@ -30,11 +31,13 @@ enum Tag {
     Images,
     /// What was asked for and nobody declared.
     Misses,
+    /// Whether what is stored is still right.
+    Upkeep,
     /// What was done, and by whom.
     Audit,
 }
 
-type Api = (ArtifactsApi, ImagesApi, MissesApi, AuditApi);
+type Api = (ArtifactsApi, ImagesApi, MissesApi, ScrubsApi, AuditApi);
 
 /// The API over this site.
 pub(crate) fn service(site: &Arc<Site>) -> OpenApiService<Api, ()> {
@@ -42,6 +45,7 @@ pub(crate) fn service(site: &Arc<Site>) -> OpenApiService<Api, ()> {
         ArtifactsApi(Arc::clone(site)),
         ImagesApi(Arc::clone(site)),
         MissesApi(Arc::clone(site)),
+        ScrubsApi(Arc::clone(site)),
         AuditApi(Arc::clone(site)),
     );
     OpenApiService::new(api, "distmirror", env!("CARGO_PKG_VERSION"))

@@ -1,4 +1,7 @@
-//! Artifacts, misses and audit entries as the API shows them. The pages show the same objects.
+//! Artifacts, misses, scrubs and audit entries as the API shows them. The pages show the same objects.
+
+mod ledger;
+mod upkeep;
 
 use std::collections::HashMap;
 
@@ -10,6 +13,11 @@ use poem_openapi::{
 };
 use serde::Serialize;
 use uuid::Uuid;
+
+pub(crate) use self::{
+    ledger::{AuditEntry, Miss},
+    upkeep::{Scrub, Watch},
+};
 
 /// A moment: RFC 3339, in UTC.
 #[derive(Debug, Clone, Serialize, NewType)]
@@ -82,6 +90,9 @@ pub(crate) struct Artifact {
     /// Whether all of these are here. An image that is present stays so while more of it is fetched.
     #[oai(nullable)]
     pub(crate) whole: Option<bool>,
+    /// The platforms of an image that were wanted and that it turned out not to have.
+    #[oai(nullable)]
+    platforms_lacking: Option<String>,
     /// The platforms of an image, as far as they are known.
     #[oai(nullable)]
     platforms: Option<Vec<Platform>>,
@@ -129,6 +140,14 @@ pub(crate) struct Artifact {
     /// Where the bytes came from.
     #[oai(nullable)]
     source: Option<Source>,
+    /// What a person should look at before trusting the bytes, in sentences.
+    warnings: Vec<String>,
+    /// What is wrong with the stored bytes, until they were fetched again.
+    #[oai(nullable)]
+    damage: Option<String>,
+    /// What upstream was last seen to have.
+    #[oai(nullable)]
+    watch: Option<Watch>,
     /// Why it was taken out of service.
     #[oai(nullable)]
     quarantine_reason: Option<String>,
@@ -210,51 +229,6 @@ pub(crate) struct Source {
     note: Option<String>,
 }
 
-/// Requests for something that nobody declared.
-#[derive(Debug, Clone, Serialize, Object)]
-pub(crate) struct Miss {
-    pub(crate) id: Uuid,
-    /// The canonical URI that was asked for, of a file.
-    #[oai(nullable)]
-    pub(crate) uri: Option<String>,
-    /// The reference that was asked for, of an image.
-    #[oai(nullable)]
-    pub(crate) reference: Option<String>,
-    /// How often.
-    count: u64,
-    first_seen: Moment,
-    last_seen: Moment,
-    /// The method of the last request.
-    method: String,
-    /// The address of the client that asked last.
-    client: String,
-    #[oai(nullable)]
-    user_agent: Option<String>,
-    #[oai(nullable)]
-    project: Option<String>,
-    /// Whether declaring it makes sense.
-    declarable: bool,
-    /// Why it does not, and what to do instead.
-    #[oai(nullable)]
-    why_not: Option<String>,
-}
-
-/// Something that was done.
-#[derive(Debug, Clone, Serialize, Object)]
-pub(crate) struct AuditEntry {
-    id: Uuid,
-    at: Moment,
-    /// A person, or a worker.
-    who: String,
-    /// `declared`, `fetched`, `failed`, `retried`, `quarantined`, `released` or `ignored`.
-    action: String,
-    /// The artifact that it was done to.
-    #[oai(nullable)]
-    artifact: Option<Uuid>,
-    /// The reason or the outcome in words.
-    detail: String,
-}
-
 /// A part of a list.
 #[derive(Debug, Clone, Serialize, Object)]
 pub(crate) struct List<T: Type + ParseFromJSON + ToJSON> {
@@ -302,7 +276,7 @@ pub(crate) async fn artifacts(catalog: &dyn Artifacts, page: core::Page<core::Ar
 
 impl Artifact {
     fn new(artifact: core::Artifact, declarations: Vec<core::Declaration>, blobs: &[core::StoredBlob]) -> Self {
-        let trust = artifact.trust().into();
+        let (trust, warnings) = (artifact.trust().into(), artifact.warnings());
         let content = artifact.content.as_ref();
         let digests = content.map(|content| &content.digests);
         let image = match &artifact.name {
@@ -322,6 +296,7 @@ impl Artifact {
             media_type: content.filter(|_| image.is_some()).and_then(|content| content.content_type.clone()),
             platforms_wanted: artifact.selection.as_ref().map(|selection| selection.wanted.to_string()),
             whole: artifact.selection.as_ref().map(|selection| selection.is_complete()),
+            platforms_lacking: artifact.selection.as_ref().and_then(lacking),
             platforms: is_here.then(|| platforms(blobs)),
             blobs: is_here.then(|| here().map(Blob::from).collect()),
             total_size: is_here.then(|| here().map(|blob| blob.size).sum()),
@@ -341,11 +316,18 @@ impl Artifact {
             last_error: artifact.last_error,
             next_attempt_at: artifact.next_attempt_at.map(Into::into),
             progress: artifact.progress.map(Into::into),
+            warnings,
+            damage: artifact.damage,
+            watch: artifact.watch.map(Into::into),
             quarantine_reason: artifact.quarantine_reason,
             declared_at: artifact.declared_at.into(),
             fetched_at: artifact.fetched_at.map(Into::into),
         }
     }
+}
+
+fn lacking(selection: &core::Selection) -> Option<String> {
+    Some(selection.lacking.to_string()).filter(|words| !words.is_empty())
 }
 
 /// Every platform once, those that are here first.
@@ -392,33 +374,6 @@ impl From<core::Source> for Source {
     fn from(source: core::Source) -> Self {
         let core::Source { final_url, redirects, peer_certificate_sha256, note } = source;
         Self { final_url, redirects, peer_certificate_sha256, note }
-    }
-}
-
-impl From<core::Miss> for Miss {
-    fn from(miss: core::Miss) -> Self {
-        let why_not = miss.why_not();
-        Self {
-            id: miss.id,
-            uri: matches!(miss.name, ArtifactName::File(_)).then(|| miss.name.to_string()),
-            reference: matches!(miss.name, ArtifactName::Image(_)).then(|| miss.name.to_string()),
-            count: miss.count,
-            first_seen: miss.first_seen.into(),
-            last_seen: miss.last_seen.into(),
-            method: miss.method,
-            client: miss.client,
-            user_agent: miss.user_agent,
-            project: miss.project,
-            declarable: why_not.is_none(),
-            why_not: why_not.map(str::to_owned),
-        }
-    }
-}
-
-impl From<core::AuditEntry> for AuditEntry {
-    fn from(entry: core::AuditEntry) -> Self {
-        let core::AuditEntry { id, at, who, action, artifact, detail } = entry;
-        Self { id, at: at.into(), who, action, artifact: artifact.map(|artifact| artifact.0), detail }
     }
 }
 

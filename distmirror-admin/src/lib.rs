@@ -9,6 +9,7 @@
 mod api;
 mod app;
 mod assets;
+mod fulfil;
 mod guard;
 mod identity;
 mod json;
@@ -18,12 +19,14 @@ mod probes;
 mod problem;
 mod request;
 mod routes;
+mod scrubs;
 mod serve;
 mod site;
+mod upload;
 
 use std::{fmt, future::Future, sync::Arc};
 
-use distmirror_core::{Mirror, TagResolver};
+use distmirror_core::{Intake, Mirror, TagResolver};
 use tokio::net::TcpListener;
 
 use crate::site::Site;
@@ -42,6 +45,10 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Asks registries what a tag names; without one, nobody can be asked.
     pub tag_resolver: Option<Arc<dyn TagResolver>>,
+    /// Where bytes come in that people supply by hand; without one, they are refused. It must fill the blob store of the mirror.
+    pub intake: Option<Intake>,
+    /// How many bytes a second a scrub reads that people start here; as many as it can if it is left out.
+    pub scrub_bytes_per_second: Option<u64>,
 }
 
 /// Why the admin front end could not be set up, or stopped.

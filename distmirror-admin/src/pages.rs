@@ -14,6 +14,7 @@ mod images;
 mod misses;
 mod naming;
 mod overview;
+mod scrubs;
 mod setup;
 mod templates;
 
@@ -34,6 +35,7 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/images", images::show)
         .get("/artifacts/:id", artifact::show)
         .post("/artifacts/:id/platforms", artifact::add_platform)
+        .post("/artifacts/:id/content", artifact::supply)
         .post("/artifacts/:id/retry", artifact::retry)
         .post("/artifacts/:id/quarantine", artifact::quarantine)
         .post("/artifacts/:id/release", artifact::release)
@@ -42,6 +44,9 @@ pub(crate) fn routes(routes: Routes) -> Routes {
         .get("/misses", misses::show)
         .post("/misses/declare", misses::declare)
         .post("/misses/ignore", misses::ignore)
+        .get("/scrubs", scrubs::list)
+        .post("/scrubs", scrubs::start)
+        .get("/scrubs/:id", scrubs::show)
         .get("/audit", audit::show)
         .get("/setup", setup::show)
         .get("/ca.pem", setup::certificate)
@@ -72,11 +77,13 @@ impl<'a> FromRequest<'a> for Flash {
     }
 }
 
-const SENTENCES: [(&str, &str); 8] = [
+const SENTENCES: [(&str, &str); 10] = [
     ("declared", "Declared. It is fetched as soon as a worker is free."),
     ("added", "It was declared already. Your declaration was added."),
     ("all-declared", "Declared. Everything is fetched as soon as workers are free; it stands among the artifacts."),
     ("more", "Wanted from now on. What of it is missing is fetched as soon as a worker is free."),
+    ("supplied", "It is here, verified and in service."),
+    ("scrubbing", "It runs, also when nobody looks. This page follows it by itself."),
     ("retried", "It is fetched again as soon as a worker is free."),
     ("quarantined", "Taken out of service. The bytes are kept."),
     ("released", "Back in service."),

@@ -162,6 +162,7 @@ fn classify(error: &core::Error) -> (StatusCode, &'static str) {
         core::Error::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
         core::Error::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         core::Error::ChecksumConflict { .. } => (StatusCode::CONFLICT, "checksum_conflict"),
+        core::Error::ChecksumMismatch { .. } => (StatusCode::CONFLICT, "checksum_mismatch"),
         core::Error::WrongState { .. } => (StatusCode::CONFLICT, "wrong_state"),
         core::Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         core::Error::CatalogUnavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "catalog_unavailable"),

@@ -4,11 +4,14 @@ use std::{borrow::Cow, time::Duration};
 
 use distmirror_core as core;
 use futures::StreamExt;
-use poem::{Body, Request, RequestBody, Result, http::StatusCode};
+use poem::{
+    Body, Request, RequestBody, Result,
+    http::{StatusCode, header},
+};
 use poem_openapi::{
-    impl_apirequest_for_payload,
+    ApiExtractor, ApiExtractorType, ExtractParamOptions, impl_apirequest_for_payload,
     payload::{ParsePayload, Payload},
-    registry::{MetaSchema, MetaSchemaRef, Registry},
+    registry::{MetaRequest, MetaSchema, MetaSchemaRef, Registry},
     types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
 };
 use serde_json::{Map, Value};
@@ -142,6 +145,7 @@ fn mismatch(value: &Value, property: &MetaSchemaRef) -> Option<&'static str> {
     let is_list = || value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
     let (fits, wanted) = match schema.ty {
         "string" => (value.is_string(), "a string"),
+        "boolean" => (value.is_boolean(), "true or false"),
         "array" => (is_list(), "a list of strings"),
         _ if !schema.one_of.is_empty() => (value.is_string() || is_list(), "a string or a list of strings"),
         _ => (false, "another type"),
@@ -223,6 +227,37 @@ impl<T: ParseFromJSON> ParsePayload for Json<T> {
 }
 
 impl_apirequest_for_payload!(Json<T>, T: ParseFromJSON);
+
+/// A body that scripts may leave out: then it is an empty object.
+#[derive(Debug)]
+pub(crate) struct MayBeLeftOut<T>(pub(crate) T);
+
+impl<'a, T: ParseFromJSON> ApiExtractor<'a> for MayBeLeftOut<Json<T>> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        Json::<T>::request_meta().map(|meta| MetaRequest { required: false, ..meta })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        let is_empty = request.header(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
+            && request.header(header::TRANSFER_ENCODING).is_none();
+        if is_empty {
+            return Ok(Self(Json::parse(b"{}")?));
+        }
+        <Json<T> as ApiExtractor>::from_request(request, body, options).await.map(Self)
+    }
+}
 
 /// How much of a name that nobody knows is repeated in the answer.
 const MAX_SHOWN_CHARACTERS: usize = 100;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use distmirror_core::{Artifact, ArtifactId, Error as CoreError, Mirror};
+use tokio::sync::Mutex;
 use url::Url;
 
 use crate::{Error, Metrics, Options, Result, assets::Assets, pages::Templates};
@@ -16,6 +17,8 @@ pub(crate) struct Site {
     pub(crate) templates: Templates,
     /// The host of `public_url`, with its port unless that is the default one.
     pub(crate) public_host: Option<String>,
+    /// Held while a scrub is started, so that no two are at once.
+    pub(crate) scrub_starts: Mutex<()>,
 }
 
 impl Site {
@@ -23,7 +26,7 @@ impl Site {
         let public_host = options.public_url.as_deref().map(authority).transpose()?;
         let assets = Assets::embedded();
         let templates = Templates::new(&assets)?;
-        Ok(Self { mirror, options, metrics, assets, templates, public_host })
+        Ok(Self { mirror, options, metrics, assets, templates, public_host, scrub_starts: Mutex::default() })
     }
 
     /// The artifact with this id.

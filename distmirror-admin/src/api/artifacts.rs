@@ -5,19 +5,21 @@ use std::sync::Arc;
 use distmirror_core::{ArtifactId, Declare, Error, declaration::required_text};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::Json,
 };
 use uuid::Uuid;
 
 use crate::{
     api::Tag,
+    fulfil::fulfil,
     identity::Who,
     json::{self, Artifact, List},
     listing::ArtifactQuery,
     problem::Problem,
     request,
     site::Site,
+    upload::Upload,
 };
 
 /// What is wanted and why.
@@ -148,6 +150,26 @@ impl ArtifactsApi {
     #[oai(path = "/artifacts/:id/retry", method = "post")]
     async fn retry(&self, who: Who, id: Path<Uuid>) -> Result<Json<Artifact>, Problem> {
         let artifact = self.0.mirror.retry(ArtifactId(id.0), &who.0).await?;
+        Ok(Json(self.represent(artifact).await?))
+    }
+
+    /// Supply the bytes of a file by hand
+    ///
+    /// For what upstream does not give to the mirror, or does not have any more. The bytes must have the checksum that was
+    /// declared; where none was, a SHA-256 must be shown with them. Other bytes are refused (409) and both digests are named.
+    #[oai(path = "/artifacts/:id/content", method = "put")]
+    async fn fulfil(
+        &self,
+        who: Who,
+        id: Path<Uuid>,
+        /// The SHA-256 that the bytes must have, in hexadecimal; required unless a checksum was declared.
+        sha256: Query<Option<String>>,
+        /// The same as `sha256`.
+        #[oai(name = "X-Checksum-Sha256")]
+        checksum: Header<Option<String>>,
+        upload: Upload,
+    ) -> Result<Json<Artifact>, Problem> {
+        let artifact = fulfil(&self.0, ArtifactId(id.0), &who.0, checksum.0.or(sha256.0), upload).await?;
         Ok(Json(self.represent(artifact).await?))
     }
 

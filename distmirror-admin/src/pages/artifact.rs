@@ -1,6 +1,7 @@
 //! `/artifacts/ID`: everything about one artifact, and what can be done with it. What files and images have in common is
 //! here; what they have not is in `file` and `image`.
 
+mod by_hand;
 mod command;
 mod file;
 mod image;
@@ -16,23 +17,33 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    fulfil::fulfil,
     identity::Who,
     json::{self, AuditEntry, List},
     pages::{Flash, advice, done, form::Form},
-    problem::Problem,
+    problem::{FieldError, Problem},
     site::Site,
 };
 
 #[derive(Serialize)]
 struct Shown<'a> {
-    flash: Option<&'static str>,
-    alert: Option<&'a str>,
+    #[serde(flatten)]
+    said: Said<'a>,
     /// The canonical name.
     name: String,
     artifact: json::Artifact,
     history: Vec<AuditEntry>,
     /// What to do about the last error.
     advice: Option<&'static str>,
+}
+
+/// What the page says of the form that led to it.
+#[derive(Default, Serialize)]
+struct Said<'a> {
+    flash: Option<&'static str>,
+    alert: Option<&'a str>,
+    /// The checksum that was typed.
+    typed_sha256: Option<&'a str>,
 }
 
 /// What is shown of every artifact, and what is shown of its kind.
@@ -47,7 +58,7 @@ struct With<'a, T> {
 /// The artifact.
 #[handler]
 pub(super) async fn show(site: Data<&Arc<Site>>, Path(id): Path<Uuid>, flash: Flash) -> Result<Response, Problem> {
-    render(&site, ArtifactId(id), flash.0, None).await
+    render(&site, ArtifactId(id), Said { flash: flash.0, ..Said::default() }).await
 }
 
 /// Tries a failed artifact again.
@@ -101,6 +112,23 @@ pub(super) async fn add_platform(
     finish(&site, id, outcome, "more").await
 }
 
+/// Takes in the bytes of a file.
+#[handler]
+pub(super) async fn supply(
+    site: Data<&Arc<Site>>,
+    Path(id): Path<Uuid>,
+    who: Who,
+    form: by_hand::Form,
+) -> Result<Response, Problem> {
+    let id = ArtifactId(id);
+    let typed = form.sha256.clone();
+    let outcome = match form.file {
+        Some(file) => fulfil(&site, id, &who.0, form.sha256, file).await,
+        None => Err(Problem::invalid(vec![FieldError::new("file", "is missing: choose the one to supply")])),
+    };
+    finish_typed(&site, id, outcome, "supplied", typed.as_deref()).await
+}
+
 /// The declaration that the form asks for. One click must do, so that a reason may be left out: then it says what was done.
 fn more_of(artifact: &Artifact, form: &Form) -> Result<Declare, FieldProblem> {
     let problem = |message| Err(FieldProblem::new("platform", message));
@@ -124,10 +152,21 @@ async fn finish(
     outcome: distmirror_core::Result<Artifact>,
     what: &str,
 ) -> Result<Response, Problem> {
-    match outcome.map_err(Problem::from) {
+    finish_typed(site, id, outcome.map_err(Problem::from), what, None).await
+}
+
+async fn finish_typed(
+    site: &Site,
+    id: ArtifactId,
+    outcome: Result<Artifact, Problem>,
+    what: &str,
+    typed_sha256: Option<&str>,
+) -> Result<Response, Problem> {
+    match outcome {
         Ok(artifact) => Ok(done(&format!("/artifacts/{}", artifact.id), what)),
         Err(problem) if problem.is_mendable() => {
-            let mut page = render(site, id, None, Some(&problem.detail)).await?;
+            let said = Said { alert: Some(&problem.detail), typed_sha256, flash: None };
+            let mut page = render(site, id, said).await?;
             page.set_status(problem.status_code());
             Ok(page)
         }
@@ -135,18 +174,12 @@ async fn finish(
     }
 }
 
-async fn render(
-    site: &Site,
-    id: ArtifactId,
-    flash: Option<&'static str>,
-    alert: Option<&str>,
-) -> Result<Response, Problem> {
+async fn render(site: &Site, id: ArtifactId, said: Said<'_>) -> Result<Response, Problem> {
     let catalog = site.mirror.catalog();
     let found = site.artifact(id).await?;
     let history = catalog.audit(Some(id), &PageRequest::first(50)).await?;
     let shown = Shown {
-        flash,
-        alert,
+        said,
         name: found.name.to_string(),
         artifact: json::artifact(catalog.as_ref(), found.clone()).await?,
         history: List::of(history).items,
@@ -154,7 +187,7 @@ async fn render(
     };
     match &found.name {
         ArtifactName::File(uri) => {
-            let of_kind = file::view(uri, &found, &site.options.proxy_address);
+            let of_kind = file::view(uri, &found, &site.options);
             Ok(site.templates.page("file.html", "/artifacts", &With { shown, of_kind }))
         }
         ArtifactName::Image(name) => {

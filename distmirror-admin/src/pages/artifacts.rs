@@ -23,6 +23,7 @@ struct Artifacts {
     query: Fields,
     kinds: Vec<Link>,
     states: Vec<Link>,
+    watches: Vec<Link>,
     items: Vec<Artifact>,
     /// Where the list starts, unless this is the start.
     first: Option<String>,
@@ -37,6 +38,7 @@ struct Fields {
     state: Option<String>,
     host: Option<String>,
     repository: Option<String>,
+    watch: Option<String>,
     project: Option<String>,
 }
 
@@ -60,6 +62,7 @@ pub(super) async fn show(
         state: given(query.state.clone()),
         host: given(query.host.clone()),
         repository: given(query.repository.clone()),
+        watch: given(query.watch.clone()),
         project: given(query.project.clone()),
     };
     let (filter, page) = query.parse(None)?;
@@ -69,6 +72,7 @@ pub(super) async fn show(
         flash: flash.0,
         kinds: fields.kind_links(),
         states: fields.state_links(),
+        watches: fields.watch_links(),
         items: list.items,
         first: page.after.map(|_| fields.href(None)),
         next: list.next.map(|cursor| fields.href(Some(&cursor))),
@@ -87,6 +91,7 @@ impl Fields {
             ("state", self.state.as_deref()),
             ("host", self.host.as_deref()),
             ("repository", self.repository.as_deref()),
+            ("watch", self.watch.as_deref()),
             ("project", self.project.as_deref()),
             ("cursor", cursor),
         ] {
@@ -115,5 +120,15 @@ impl Fields {
         };
         let states = State::ALL.map(|state| link(state.as_str(), Some(state.as_str())));
         std::iter::once(link("all", None)).chain(states).collect()
+    }
+
+    /// What upstream does not have any more; the one that is chosen leads back.
+    fn watch_links(&self) -> Vec<Link> {
+        let link = |(label, watch): (&'static str, &str)| {
+            let current = self.watch.as_deref() == Some(watch);
+            let watch = (!current).then(|| watch.to_owned());
+            Link { label, href: Self { watch, ..self.clone() }.href(None), current }
+        };
+        [("gone upstream", "gone"), ("changed upstream", "changed")].map(link).into()
     }
 }

@@ -46,7 +46,7 @@ pub(super) async fn show(site: Data<&Arc<Site>>, Query(query): Query<AuditQuery>
 }
 
 /// The names of these artifacts, which are looked up several at a time.
-async fn names(
+pub(super) async fn names(
     catalog: &dyn Catalog,
     ids: impl Iterator<Item = ArtifactId>,
 ) -> distmirror_core::Result<HashMap<String, String>> {

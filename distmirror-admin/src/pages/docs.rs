@@ -31,6 +31,8 @@ struct Operation {
     description: String,
     parameters: Vec<Field>,
     body: Option<String>,
+    /// What a body is that has no schema.
+    body_description: String,
     responses: Vec<Answer>,
 }
 
@@ -53,7 +55,7 @@ struct Schema {
 #[derive(Serialize)]
 struct Field {
     name: String,
-    /// Where a parameter stands: `path` or `query`.
+    /// Where a parameter stands: `path`, `query` or `header`.
     place: String,
     kind: String,
     /// The schema that it refers to.
@@ -111,6 +113,7 @@ impl Operation {
             description: text(&operation["description"]),
             parameters: parameters.collect(),
             body: content_schema(&operation["requestBody"]),
+            body_description: text(&operation["requestBody"]["description"]),
             responses: responses.collect(),
         }
     }

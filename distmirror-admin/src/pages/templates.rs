@@ -90,7 +90,7 @@ const NAVIGATION: &[(&str, &str)] = &[
     ("/api/docs", "API"),
 ];
 
-const TEMPLATES: [(&str, &str); 18] = [
+const TEMPLATES: [(&str, &str); 20] = [
     ("parts.html", include_str!("../../templates/parts.html")),
     ("layout.html", include_str!("../../templates/layout.html")),
     ("problem.html", include_str!("../../templates/problem.html")),
@@ -106,6 +106,8 @@ const TEMPLATES: [(&str, &str); 18] = [
     ("declare_file.html", include_str!("../../templates/declare_file.html")),
     ("declare_image.html", include_str!("../../templates/declare_image.html")),
     ("misses.html", include_str!("../../templates/misses.html")),
+    ("scrubs.html", include_str!("../../templates/scrubs.html")),
+    ("scrub.html", include_str!("../../templates/scrub.html")),
     ("audit.html", include_str!("../../templates/audit.html")),
     ("setup.html", include_str!("../../templates/setup.html")),
     ("docs.html", include_str!("../../templates/docs.html")),

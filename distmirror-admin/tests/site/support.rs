@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use distmirror_admin::{Admin, Options};
 use distmirror_core::{
-    ArtifactName, BlobStore, Content, Digests, Fetched, Job, LeaseRequest, Mirror, MissReport, Source,
+    ArtifactName, BlobStore, Content, Digests, Fetched, Job, LeaseRequest, Mirror, MissReport, Payload, Sha256, Source,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 use jiff::Timestamp;
@@ -125,11 +125,32 @@ impl Site {
 
     /// Declares a file and plays the worker that brings these bytes.
     pub(crate) async fn present(&self, uri: &str, bytes: &[u8]) -> Value {
+        self.present_with(uri, content(bytes, uri)).await
+    }
+
+    /// Declares a file and plays the worker that brings this.
+    pub(crate) async fn present_with(&self, uri: &str, content: Content) -> Value {
         let declared = self.declared(uri).await;
         let job = self.lease().await;
-        let fetched = fetched(bytes, uri);
+        let fetched = Fetched::file(content);
         self.mirror.catalog().complete(&job.lease, &fetched, Timestamp::now()).await.expect("the lease is held");
-        self.get(&format!("/api/v1/artifacts/{}", declared["id"].as_str().expect("an id"))).await.json()
+        self.shown(&declared).await
+    }
+
+    /// Declares a file, brings these bytes and stores them.
+    pub(crate) async fn stored(&self, uri: &str, bytes: &[u8]) -> Value {
+        self.put(&Sha256::of(bytes), bytes).await;
+        self.present(uri, bytes).await
+    }
+
+    /// Puts bytes into the store under this name, whether it is theirs or not.
+    pub(crate) async fn put(&self, blob: &Sha256, bytes: &[u8]) {
+        self.mirror.blobs().put(blob, Payload::Bytes(bytes.to_vec().into())).await.expect("a store in memory");
+    }
+
+    /// An artifact as the API shows it now.
+    pub(crate) async fn shown(&self, artifact: &Value) -> Value {
+        self.get(&format!("/api/v1/artifacts/{}", artifact["id"].as_str().expect("an id"))).await.json()
     }
 
     /// Takes up the job that is longest due.
@@ -166,8 +187,9 @@ impl Site {
     }
 }
 
-fn fetched(bytes: &[u8], uri: &str) -> Fetched {
-    Fetched::file(Content {
+/// What a worker brings.
+pub(crate) fn content(bytes: &[u8], uri: &str) -> Content {
+    Content {
         digests: Digests::of(bytes),
         size: bytes.len() as u64,
         content_type: Some("application/x-test".to_owned()),
@@ -175,7 +197,7 @@ fn fetched(bytes: &[u8], uri: &str) -> Fetched {
         content_encoding: None,
         last_modified: None,
         source: Source { final_url: uri.to_owned(), redirects: Vec::new(), peer_certificate_sha256: None, note: None },
-    })
+    }
 }
 
 /// Reads an answer that ended with its connection.

@@ -1,21 +1,28 @@
-//! What is shown of a file: how to download it.
+//! What is shown of a file: how to download it, or how to supply it by hand.
 
 use distmirror_core::{Artifact, Scheme, Uri};
 use serde::Serialize;
 
-use super::command::{Command, fetch_ca, quoted};
+use super::{
+    by_hand::Card,
+    command::{Command, fetch_ca, quoted},
+};
+use crate::Options;
 
 #[derive(Serialize)]
 pub(super) struct View {
     commands: Vec<Command>,
     /// How to get the CA certificate, if the first command needs it.
     fetch_ca: Option<String>,
+    /// How to supply it, if it may be.
+    by_hand: Option<Card>,
 }
 
-/// How clients get it who reach the mirror under this address.
-pub(super) fn view(uri: &Uri, artifact: &Artifact, proxy: &str) -> View {
+/// How clients get it, and people bring it.
+pub(super) fn view(uri: &Uri, artifact: &Artifact, options: &Options) -> View {
+    let proxy = &options.proxy_address;
     let fetch_ca = (uri.scheme() == Scheme::Https).then(|| fetch_ca(proxy));
-    View { commands: commands(uri, artifact, proxy), fetch_ca }
+    View { commands: commands(uri, artifact, proxy), fetch_ca, by_hand: Card::of(uri, artifact, options) }
 }
 
 /// Under its own URL through the proxy, and from the mirror's own site.

@@ -1,0 +1,230 @@
+//! Container images beside the tools that people have: fetching beside skopeo, serving beside docker-registry.
+//!
+//! ```sh
+//! cargo bench --bench images           # takes some minutes; needs docker-registry, skopeo, curl and 4 GB of disk
+//! ```
+//!
+//! Each pair is measured in turns, after a round that does not count; the table has the medians. Processor time and peak memory
+//! are those of the fetching process, or of the serving one since its start. On a shared machine only the ratios mean anything.
+//!
+//! distmirror makes everything durable before it says that it is there; skopeo leaves that to the system. A registry without a
+//! port in its name is what skopeo can ask for at `/v2/REGISTRY/`, so that the bench runs in a network of its own.
+
+#![expect(clippy::print_stdout, reason = "its table is its result")]
+
+mod support;
+
+use std::{
+    fs,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use support::{Mirror, binary, cpu_seconds, resident_mib};
+use tempfile::TempDir;
+use testkit::{ImageClient, Registry, RegistryOptions, image::Image, registry_at};
+
+const LAYERS: usize = 10;
+const LAYER_BYTES: usize = 50_000_000;
+const ROUNDS: usize = 5;
+/// The port that is left out of `http://localhost/`.
+const PORT: u16 = 80;
+
+fn main() {
+    move_into_own_network();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let registry = runtime.block_on(registry_at(PORT, RegistryOptions::default()));
+    let images = [("bench/ten", LAYERS, LAYER_BYTES), ("bench/one", 1, LAYERS * LAYER_BYTES)];
+    let [ten, one] = images.map(|(repository, layers, bytes)| {
+        let image = Image::oci(repository).layers(layers).layer_bytes(bytes).uncompressed().build();
+        runtime.block_on(registry.push(repository, &image, &[]));
+        Pushed::new(repository, &image)
+    });
+    println!("{:<36} {:>9} {:>9} {:>10}", "", "wall s", "CPU s", "peak MiB");
+    fetching("ten layers of 50 MB", &ten);
+    fetching("one layer of 500 MB", &one);
+    pulling(&registry, &ten);
+}
+
+/// An image in the registry, without its bytes.
+struct Pushed {
+    repository: &'static str,
+    digest: String,
+    layers: Vec<String>,
+}
+
+impl Pushed {
+    fn new(repository: &'static str, image: &Image) -> Self {
+        let layers = image.document()["layers"].as_array().into_iter().flatten();
+        let layers = layers.filter_map(|layer| layer["digest"].as_str().map(str::to_owned));
+        Self { repository, digest: image.digest().to_owned(), layers: layers.collect() }
+    }
+
+    /// As it is named at a host.
+    fn at(&self, host: &str) -> String {
+        format!("{host}/{}@{}", self.repository, self.digest)
+    }
+}
+
+/// From the registry into a folder, and into SQLite and a folder.
+fn fetching(what: &str, image: &Pushed) {
+    let declared = declared(image);
+    let ours = || {
+        let folder = TempDir::new().expect("a folder");
+        copy(declared.path(), folder.path());
+        let mut fetch = binary(folder.path(), &["fetch", "--once", "--config", "distmirror.toml"]);
+        measure(fetch.env("DISTMIRROR__LOG__LEVEL", "warn"), None)
+    };
+    let theirs = || copy_with_skopeo(&image.at("localhost"), None);
+    compare(&format!("fetch {what}"), ("skopeo", &theirs), ("distmirror", &ours));
+}
+
+/// A data folder in which the image is declared and not here.
+fn declared(image: &Pushed) -> TempDir {
+    let folder = TempDir::new().expect("a folder");
+    Mirror::start("admin", folder.path(), PORT).declare("image", &image.at("http://localhost"), &[]);
+    folder
+}
+
+/// From the registry and from the mirror, with the same clients.
+fn pulling(registry: &Registry, image: &Pushed) {
+    let folder = TempDir::new().expect("a folder");
+    let mirror = Mirror::start("serve", folder.path(), PORT);
+    mirror.declare("image", &image.at("http://localhost"), &["--wait"]);
+    let (theirs, ours) = ("http://127.0.0.1/v2", format!("{}/v2/localhost", mirror.proxy()));
+    // It verifies what it has not seen since it started.
+    let first = curl(&ours, image, mirror.pid());
+    compare(
+        "pull with curl, layers in parallel",
+        ("docker-registry", &|| curl(theirs, image, registry.pid())),
+        ("distmirror", &|| curl(&ours, image, mirror.pid())),
+    );
+    println!("{}", line("  distmirror, first after its start", &first));
+    let face = format!("127.0.0.1:{}/localhost", mirror.proxy_port);
+    compare(
+        "pull with skopeo",
+        ("docker-registry", &|| copy_with_skopeo(&image.at("localhost"), Some(registry.pid()))),
+        ("distmirror", &|| copy_with_skopeo(&image.at(&face), Some(mirror.pid()))),
+    );
+    println!(
+        "resident after that: docker-registry {} MiB, distmirror {} MiB",
+        resident_mib(registry.pid()),
+        resident_mib(mirror.pid())
+    );
+}
+
+/// Measures both in turns, and prints what came of it.
+fn compare(what: &str, (their_name, theirs): (&str, &dyn Fn() -> Usage), (our_name, ours): (&str, &dyn Fn() -> Usage)) {
+    theirs();
+    ours();
+    let (theirs, ours): (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (theirs(), ours())).unzip();
+    let (theirs, ours) = (Usage::median(&theirs), Usage::median(&ours));
+    println!("{what}\n{}\n{}", line(&format!("  {their_name}"), &theirs), line(&format!("  {our_name}"), &ours));
+    let ratio = |of: fn(&Usage) -> f64| of(&ours) / of(&theirs);
+    println!(
+        "{:<36} {:>9.2} {:>9.2} {:>10.2}",
+        "  ratio",
+        ratio(|usage| usage.wall_s),
+        ratio(|usage| usage.cpu_s),
+        ratio(|usage| usage.peak_mib)
+    );
+}
+
+fn line(name: &str, Usage { wall_s, cpu_s, peak_mib }: &Usage) -> String {
+    format!("{name:<36} {wall_s:>9.2} {cpu_s:>9.2} {peak_mib:>10.0}")
+}
+
+/// What a run took.
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    wall_s: f64,
+    cpu_s: f64,
+    peak_mib: f64,
+}
+
+impl Usage {
+    /// Of each figure the median.
+    fn median(all: &[Self]) -> Self {
+        let median = |of: fn(&Self) -> f64| {
+            let mut figures: Vec<f64> = all.iter().map(of).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[figures.len() / 2]
+        };
+        Self { wall_s: median(|it| it.wall_s), cpu_s: median(|it| it.cpu_s), peak_mib: median(|it| it.peak_mib) }
+    }
+}
+
+/// Runs a command to its end. Processor time and memory are its own, or those of the process that serves it.
+fn measure(command: &mut Command, server: Option<u32>) -> Usage {
+    // What earlier rounds left to be written is not this one's.
+    rustix::fs::sync();
+    let before = server.map_or(0.0, cpu_seconds);
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+    let measured = server.unwrap_or(child.id());
+    let mut peak_mib = 0.0;
+    while !has_ended(&child) {
+        peak_mib = peak(measured).unwrap_or(peak_mib);
+        sleep(Duration::from_millis(2));
+    }
+    let (wall_s, cpu_s) = (started.elapsed().as_secs_f64(), cpu_seconds(measured) - before);
+    assert!(child.wait().expect("it can be waited for").success(), "{command:?} failed");
+    Usage { wall_s, cpu_s, peak_mib }
+}
+
+/// Whether a child has ended. It stays in the list of processes with what it used, until it is waited for.
+fn has_ended(child: &std::process::Child) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(Pid::from_child(child)), options).expect("a child can be asked for").is_some()
+}
+
+/// The most memory that a process has had, in MiB; proc(5), `VmHWM`.
+fn peak(pid: u32) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(field.split_ascii_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
+}
+
+fn copy_with_skopeo(reference: &str, server: Option<u32>) -> Usage {
+    let client = ImageClient::new();
+    let to = format!("dir:{}", client.directory().join("copy").display());
+    let mut skopeo = client.program("skopeo");
+    skopeo.args(["copy", "--src-tls-verify=false", &format!("docker://{reference}"), &to]);
+    measure(&mut skopeo, server)
+}
+
+/// Downloads all layers at once, to nowhere.
+fn curl(base: &str, image: &Pushed, server: u32) -> Usage {
+    let mut curl = Command::new("curl");
+    curl.args(["--disable", "--fail", "--no-progress-meter", "--noproxy", "*", "--parallel"]);
+    for layer in &image.layers {
+        curl.args(["--output", "/dev/null", &format!("{base}/{}/blobs/{layer}", image.repository)]);
+    }
+    measure(&mut curl, Some(server))
+}
+
+/// Copies a folder with what is in it.
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    assert!(copied.expect("cp runs").success());
+}
+
+/// Starts this program once more in a network that nobody else is in, where it may listen on port 80.
+fn move_into_own_network() {
+    const INSIDE: &str = "DISTMIRROR_BENCH_HAS_OWN_NETWORK";
+    if std::env::var_os(INSIDE).is_some() {
+        return;
+    }
+    let mut command = Command::new("unshare");
+    command.arg("--net");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    let program: PathBuf = std::env::current_exe().expect("a program knows its own file");
+    command.args(["sh", "-c", "ip link set lo up && exec \"$@\"", "sh"]).arg(program).env(INSIDE, "yes");
+    panic!("cannot start it in a network of its own: {}", command.exec());
+}
