@@ -38,7 +38,7 @@ pub struct Containerd {
 pub async fn containerd(client: ImageClient) -> Containerd {
     let config = client.directory().join("containerd.toml");
     std::fs::write(&config, containerd_config(client.directory())).expect("a fresh directory can be written to");
-    let mut serve = client.server("containerd");
+    let mut serve = client.program("containerd");
     serve.arg("--config").arg(config);
     let mut process = Process::spawn("containerd", &mut serve);
     let socket = socket(&client);

@@ -161,8 +161,12 @@ impl ImageClient {
         self.behind(&["timeout", "--foreground", "--kill-after=5", "120"], name)
     }
 
-    /// A server, which runs until somebody stops it.
-    pub(crate) fn server(&self, name: &str) -> Command {
+    /// A program such as skopeo as this account runs it, for who waits for its end himself: nobody ends it when it hangs.
+    ///
+    /// # Panics
+    ///
+    /// When it is not installed.
+    pub fn program(&self, name: &str) -> Command {
         self.behind(&[], name)
     }
 

@@ -37,7 +37,7 @@ pub use object_server::{ObjectServer, azurite, fake_gcs, garage};
 pub use place::{free_port, tools_dir};
 pub use postgres::{Postgres, postgres};
 pub use process::{Process, run_to_end};
-pub use registry::{Registry, RegistryOptions, RegistryRequest, registry};
+pub use registry::{Registry, RegistryOptions, RegistryRequest, registry, registry_at};
 pub use upstream::{Answer, Seen, Upstream};
 
 /// What a test panics with when a component is not there.

@@ -71,7 +71,16 @@ pub struct Registry {
 /// # }
 /// ```
 pub async fn registry(options: RegistryOptions) -> Registry {
-    let (directory, port) = (temporary_directory(), free_port());
+    registry_at(free_port(), options).await
+}
+
+/// Like [`registry`], on this port of 127.0.0.1: 443 is for a test that has a network of its own.
+///
+/// # Panics
+///
+/// Like [`registry`], and when the port is taken.
+pub async fn registry_at(port: u16, options: RegistryOptions) -> Registry {
+    let directory = temporary_directory();
     // A connection that is kept would be a dead one after a stop.
     let mut client = reqwest::Client::builder().user_agent(OWN_AGENT).pool_max_idle_per_host(0);
     if options.tls {
@@ -121,6 +130,15 @@ impl Registry {
         self.port
     }
 
+    /// Its process id, for who measures it.
+    ///
+    /// # Panics
+    ///
+    /// When it is stopped.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a registry that is stopped has no process").pid()
+    }
+
     /// Who may pull, if it wants to know.
     pub fn user(&self) -> &'static str {
         USER
@@ -150,6 +168,19 @@ impl Registry {
         let login = self.options.sign_in.then_some((USER, self.password.as_str()));
         let pusher = Pusher { client: &self.client, login, base: format!("{}/v2/{repository}", self.url()) };
         pusher.push(image, tags).await;
+    }
+
+    /// The file in which it keeps the blob or manifest with this digest, for a test that damages it.
+    ///
+    /// # Panics
+    ///
+    /// When it has none.
+    pub fn stored_file(&self, digest: &str) -> PathBuf {
+        let (algorithm, hex) = digest.split_once(':').expect("a digest has its algorithm in front");
+        let blobs = self.directory.path().join("data/docker/registry/v2/blobs");
+        let file = blobs.join(algorithm).join(hex.get(..2).unwrap_or_default()).join(hex).join("data");
+        assert!(file.is_file(), "`{}` is not stored: there is no `{}`", digest, file.display());
+        file
     }
 
     /// What others asked for so far, oldest first; pushes are left out.

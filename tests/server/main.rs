@@ -1,6 +1,8 @@
 //! The whole server from outside: the binary, started as people start it, with real clients and real backends.
 
 mod examples;
+mod guard;
+mod images;
 mod main_job;
 mod pages;
 mod proxy;

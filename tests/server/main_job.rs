@@ -71,7 +71,7 @@ async fn main_job(backends: impl FnOnce(&Path) -> Backends) {
     }
     let (_, misses) = server.api(Method::GET, "/misses", None).await;
     assert_eq!(misses["items"], json!([]), "what is declared is no miss");
-    server.stop();
+    server.stop().await;
 }
 
 async fn download(server: &Server, uri: &str, bytes: &[u8]) {

@@ -142,6 +142,22 @@ async fn inside_a_tunnel_only_its_own_host_is_served() {
 }
 
 #[tokio::test]
+async fn the_answer_to_head_has_no_body_whatever_it_says_and_by_any_protocol() {
+    let stage = Stage::set().await;
+    let check = format!("{}/check", stage.server.proxy_url().replace("http://", "https://"));
+    for protocol in ["--http1.1", "--http2"] {
+        for (uri, status) in
+            [(stage.upstream.https_url("/file"), 200), (stage.upstream.https_url("/no"), 404), (check.clone(), 200)]
+        {
+            let (got, head) =
+                (stage.server.curl(&[protocol, &uri]).await, stage.server.curl(&[protocol, "--head", &uri]).await);
+            assert_eq!((head.exit, head.status), (0, status), "{protocol} {uri}: {head:?}");
+            assert_eq!(head.header("content-length"), got.header("content-length"), "{protocol} {uri}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_follows_connect_in_one_segment_is_not_lost_and_plain_text_is_told() {
     let stage = Stage::set().await;
     let answer = stage.send(b"CONNECT files.test:443 HTTP/1.1\r\nHost: files.test:443\r\n\r\nGET / HTTP/1.1\r\nHost: files.test\r\n\r\n").await;

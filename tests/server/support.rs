@@ -1,16 +1,17 @@
 //! A running distmirror as a test sees it: the binary, started with a configuration of its own on free ports.
 
 use std::{
+    fmt::Write,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     time::{Duration, Instant},
 };
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{CurlOutput, Process, Upstream, curl, free_port};
+use testkit::{CurlOutput, Process, Registry, Upstream, curl, free_port};
 
 /// Where the data of a server lives.
 #[derive(Debug, Clone)]
@@ -40,6 +41,54 @@ pub(crate) fn local(folder: &Path) -> String {
     format!("file://{}/blobs", folder.display())
 }
 
+/// What a server may reach and trusts on this machine, and what else its configuration says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reach {
+    ports: Vec<u16>,
+    trusted_roots: Vec<PathBuf>,
+    more: String,
+}
+
+impl Reach {
+    /// Reaches this one too.
+    pub(crate) fn and(mut self, other: impl Into<Self>) -> Self {
+        let other = other.into();
+        self.ports.extend(other.ports);
+        self.trusted_roots.extend(other.trusted_roots);
+        self.more += &other.more;
+        self
+    }
+
+    /// Signs in at this registry, under the name by which clients reach it through the proxy. The password goes into a file
+    /// in this folder.
+    pub(crate) fn signing_in(mut self, registry: &Registry, folder: &Path) -> Self {
+        let file = folder.join("password");
+        fs::write(&file, registry.password()).expect("writes the password");
+        let (host, username) = (registry.proxied_host(), registry.user());
+        write!(
+            self.more,
+            "[[fetch.credentials]]\nhost = {host:?}\nusername = {username:?}\npassword_file = {file:?}\n"
+        )
+        .expect("writing to a String cannot fail");
+        self
+    }
+}
+
+impl From<&Upstream> for Reach {
+    fn from(upstream: &Upstream) -> Self {
+        let ports = vec![upstream.http_port(), upstream.https_port()];
+        Self { ports, trusted_roots: vec![upstream.ca_pem_path()], more: String::new() }
+    }
+}
+
+impl From<&Registry> for Reach {
+    fn from(registry: &Registry) -> Self {
+        let is_secure = registry.url().starts_with("https");
+        let trusted_roots = is_secure.then(|| registry.ca_pem_path()).into_iter().collect();
+        Self { ports: vec![registry.port()], trusted_roots, more: String::new() }
+    }
+}
+
 /// A running server.
 pub(crate) struct Server {
     folder: TempDir,
@@ -52,19 +101,19 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts all roles over these backends, with this upstream reachable and trusted.
-    pub(crate) async fn start(backends: impl FnOnce(&Path) -> Backends, upstream: &Upstream) -> Self {
-        Self::start_role(&["serve"], backends, upstream).await
+    pub(crate) async fn start(backends: impl FnOnce(&Path) -> Backends, reach: impl Into<Reach>) -> Self {
+        Self::start_role(&["serve"], backends, reach).await
     }
 
     /// Starts one role (or `serve`).
     pub(crate) async fn start_role(
         roles: &'static [&'static str],
         backends: impl FnOnce(&Path) -> Backends,
-        upstream: &Upstream,
+        reach: impl Into<Reach>,
     ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let (proxy_port, admin_port) = (free_port(), free_port());
-        let text = configuration(&backends(folder.path()), folder.path(), proxy_port, admin_port, upstream);
+        let text = configuration(&backends(folder.path()), folder.path(), proxy_port, admin_port, &reach.into());
         fs::write(folder.path().join("distmirror.toml"), text).expect("writes its configuration");
         let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
         let process = spawn(folder.path(), roles);
@@ -81,9 +130,13 @@ impl Server {
     }
 
     /// Ends the process as a service manager would; it must exit with 0.
-    pub(crate) fn stop(mut self) {
-        let status = self.process.terminate();
-        assert_eq!(status.code(), Some(0), "{}", self.process.log());
+    pub(crate) async fn stop(self) {
+        let Self { mut process, folder, .. } = self;
+        // Meanwhile our own clients learn that their connections are to end, which the server waits for.
+        let end = tokio::task::spawn_blocking(move || (process.terminate().code(), process.log()));
+        let (code, log) = end.await.expect("it does not panic");
+        assert_eq!(code, Some(0), "{log}");
+        drop(folder);
     }
 
     /// The folder of its data and its configuration.
@@ -124,10 +177,28 @@ impl Server {
 
     /// Declares a file; the artifact.
     pub(crate) async fn declare(&self, uri: &str, checksum: Option<&str>) -> Value {
-        let body = json!({"kind": "file", "uri": uri, "reason": "the test needs it", "sha256": checksum});
-        let (status, artifact) = self.api(Method::POST, "/artifacts", Some(body)).await;
+        self.declare_as(json!({"kind": "file", "uri": uri, "reason": "the test needs it", "sha256": checksum})).await
+    }
+
+    /// Declares an image with these platforms (a list, `all`, or null); the artifact.
+    pub(crate) async fn declare_image(&self, reference: &str, platforms: Value) -> Value {
+        let reason = "the test needs it";
+        self.declare_as(json!({"kind": "image", "reference": reference, "reason": reason, "platforms": platforms}))
+            .await
+    }
+
+    async fn declare_as(&self, declaration: Value) -> Value {
+        let (status, artifact) = self.api(Method::POST, "/artifacts", Some(declaration)).await;
         assert!(status == StatusCode::CREATED || status == StatusCode::OK, "{status} {artifact}");
         artifact
+    }
+
+    /// Runs a command of the binary against this server, such as `list`.
+    pub(crate) async fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_distmirror"));
+        command.args(arguments).env("DISTMIRROR_SERVER", self.admin_url());
+        let run = tokio::task::spawn_blocking(move || command.output().expect("the binary runs"));
+        tokio::time::timeout(Duration::from_secs(60), run).await.expect("it ends in time").expect("it does not panic")
     }
 
     /// Waits until an artifact is in this state; the artifact.
@@ -144,14 +215,19 @@ impl Server {
         }
     }
 
-    /// Real curl through the proxy, trusting the server's own CA.
-    pub(crate) async fn curl(&self, arguments: &[&str]) -> CurlOutput {
-        let ca = self.folder.path().join("curl-ca.pem");
+    /// The certificate of the server's own CA, as its proxy hands it out.
+    pub(crate) async fn ca_pem_path(&self) -> PathBuf {
+        let ca = self.folder.path().join("ca.pem");
         if !ca.exists() {
             let pem = self.http.get(format!("{}/ca.pem", self.proxy_url())).send().await.expect("the proxy answers");
             fs::write(&ca, pem.bytes().await.expect("the certificate")).expect("writes the certificate");
         }
-        let (proxy, ca) = (self.proxy_url(), ca.display().to_string());
+        ca
+    }
+
+    /// Real curl through the proxy, trusting the server's own CA.
+    pub(crate) async fn curl(&self, arguments: &[&str]) -> CurlOutput {
+        let (proxy, ca) = (self.proxy_url(), self.ca_pem_path().await.display().to_string());
         let mut all = vec!["--proxy", &proxy, "--noproxy", "", "--cacert", &ca];
         all.extend(arguments);
         curl(&all).await
@@ -174,21 +250,22 @@ fn spawn(folder: &Path, roles: &[&str]) -> Process {
     Process::spawn("distmirror", &mut command)
 }
 
-fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port: u16, upstream: &Upstream) -> String {
+fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port: u16, reach: &Reach) -> String {
     let options: String = backends.options.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+    // `localhost` may be either of the two.
+    let addresses = reach.ports.iter().flat_map(|port| [format!("127.0.0.0/8:{port}"), format!("[::1]:{port}")]);
     format!(
         "data_dir = {data:?}\n\
          [catalog]\nurl = {catalog:?}\n\
          [blobs]\nurl = {blobs:?}\n[blobs.options]\n{options}\
          [proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n\
          [admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
-         [fetch]\nretries = 0\nidle_timeout = \"5s\"\nallow_addresses = [\"127.0.0.0/8:{http}\", \"127.0.0.0/8:{https}\"]\n\
-         trusted_roots = [{ca:?}]\n",
+         [fetch]\nretries = 0\nidle_timeout = \"5s\"\nallow_addresses = {addresses:?}\ntrusted_roots = {roots:?}\n{more}",
         data = folder.join("data"),
         catalog = backends.catalog,
         blobs = backends.blobs,
-        http = upstream.http_port(),
-        https = upstream.https_port(),
-        ca = upstream.ca_pem_path(),
+        addresses = addresses.collect::<Vec<_>>(),
+        roots = reach.trusted_roots,
+        more = reach.more,
     )
 }

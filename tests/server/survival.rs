@@ -25,7 +25,7 @@ async fn a_fetch_that_was_killed_goes_on_after_the_restart() {
     assert!(server.curl(&[&upstream.url("/slow")]).await.body == body);
     let spool = server.folder().join("data/spool");
     assert_eq!(fs::read_dir(spool).unwrap().count(), 0, "debris in the spool");
-    server.stop();
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn damaged_and_missing_blobs_are_trouble_and_not_absence() {
             assert_eq!((refused.status, details.contains(code)), (503, true), "{path}: {refused:?}");
         }
     }
-    server.stop();
+    server.stop().await;
 }
 
 fn flip_one_bit(file: &PathBuf) {
@@ -81,7 +81,7 @@ async fn known_files_are_served_while_the_database_is_away() {
     assert_eq!((unknown.status, details.contains("catalog_unavailable")), (503, true), "{unknown:?}");
     let (status, problem) = server.api(Method::GET, "/artifacts", None).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
-    server.stop();
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn roles_in_processes_of_their_own_share_what_they_know() {
     assert_eq!(status(&["check-config"]), Some(0));
     assert_eq!(status(&["ca", "show"]), Some(0));
     assert_eq!(status(&["fetch", "--once"]), Some(0), "nothing is due");
-    all.stop();
+    all.stop().await;
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn cron_fetches_what_is_due_and_tells_failure() {
     let absent = server.declare(&upstream.url("/absent"), None).await;
     once(1);
     server.wait_for(&absent, "failed").await;
-    server.stop();
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -150,5 +150,5 @@ async fn a_proxy_that_keeps_nothing_itself_needs_no_data_folder() {
     let address = format!("http://127.0.0.1:{port}");
     assert_eq!(testkit::curl(&["--proxy", &address, "--noproxy", "", &upstream.url("/kept")]).await.body, b"kept");
     assert_eq!(proxy.terminate().code(), Some(0));
-    all.stop();
+    all.stop().await;
 }
