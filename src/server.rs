@@ -349,6 +349,11 @@ fn build_intake(config: &Config, mirror: &Mirror) -> Result<Intake, Error> {
     intake.map_err(|error| Error::unavailable("data_dir", &error))
 }
 
+/// Without a disk a process cannot take files in from people, and does everything else.
+fn intake_for_people(config: &Config, mirror: &Mirror) -> Option<Intake> {
+    build_intake(config, mirror).inspect_err(|error| tracing::warn!(%error, "files cannot be supplied by hand")).ok()
+}
+
 fn build_workers(config: &Config, mirror: &Arc<Mirror>) -> Result<Workers, Error> {
     let intake = build_intake(config, mirror)?;
     let files: Arc<dyn Fetcher> = Arc::new(build_file_fetcher(config)?);
@@ -376,8 +381,7 @@ fn build_admin(
         ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
         allowed_hosts: config.admin.allowed_hosts.clone(),
         tag_resolver: Some(Arc::new(build_image_fetcher(config)?)),
-        // Without a disk it cannot take files in from people, and does everything else.
-        intake: build_intake(config, mirror).ok(),
+        intake: intake_for_people(config, mirror),
         scrub_bytes_per_second: Some(config.upkeep.scrub_rate),
     };
     let metrics = metrics.clone();

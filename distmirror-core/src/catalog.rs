@@ -80,7 +80,7 @@ pub trait Artifacts: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound), [`Error::ChecksumMismatch`](crate::Error::ChecksumMismatch), or
-    /// [`Error::WrongState`](crate::Error::WrongState) if it is present or quarantined.
+    /// [`Error::WrongState`](crate::Error::WrongState) if it is present and not damaged, or quarantined.
     async fn fulfil(&self, id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Result<Artifact>;
 
     /// Takes a present artifact out of service; its content stays on record.

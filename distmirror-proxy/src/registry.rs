@@ -92,6 +92,9 @@ impl Desk<'_> {
 
     async fn support(&self, registry: Option<&Registry>) -> Result<Response<Body>, Refusal> {
         match registry {
+            // Clients that announce the protocol ask for it first, and show nobody what stands in a refusal of that: they are to
+            // come as far as the manifest, which is refused in words and recorded.
+            Some(_) if self.parts.headers.contains_key(API_VERSION.0) => Ok(json("{}")),
             Some(registry) if !self.connection.shared.mirror.has_images(registry, None).await? => {
                 Err(self.denied(&format!("{registry}/")))
             }

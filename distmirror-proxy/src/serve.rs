@@ -168,7 +168,8 @@ impl Connection {
             return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));
         }
         let (parts, _body) = request.into_parts();
-        self.find(&parts, via).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers))
+        let response = self.find(&parts, via).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers));
+        if parts.method == Method::HEAD { without_body(response) } else { response }
     }
 
     async fn find(&self, parts: &Parts, via: &Via) -> Result<Response<Body>, Refusal> {
@@ -233,6 +234,15 @@ impl Connection {
             project: None,
         }
     }
+}
+
+/// The answer to HEAD: how long the body would be, and no body. hyper sees to that in HTTP/1.1 only (RFC 9113 section 8.1.1).
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = http_body::Body::size_hint(response.body()).exact().filter(|length| *length > 0) {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    *response.body_mut() = Body::empty();
+    response
 }
 
 /// What the client calls itself, as far as it is worth keeping.

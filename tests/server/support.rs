@@ -204,7 +204,7 @@ impl Server {
     /// Waits until an artifact is in this state; the artifact.
     pub(crate) async fn wait_for(&self, artifact: &Value, state: &str) -> Value {
         let id = artifact["id"].as_str().expect("an artifact has an id");
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             let (_, artifact) = self.api(Method::GET, &format!("/artifacts/{id}"), None).await;
             if artifact["state"] == state {

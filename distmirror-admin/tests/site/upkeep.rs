@@ -90,8 +90,8 @@ async fn what_upstream_has_now_is_shown_and_filtered_by() {
     for (artifact, parts) in artifacts.iter().zip([
         &["sole known copy", "Upstream: gone", "only copy left"][..],
         &["changed upstream", "Upstream: changed", "stays as it is"],
-        &["<dd>unknown, as of"],
-        &["<dd>same, as of"],
+        &["<dd>unknown, when asked"],
+        &["<dd>same, when asked"],
         &[],
     ]) {
         let html = page(&site, &format!("/artifacts/{}", id(artifact))).await.body;

@@ -129,10 +129,11 @@ pub fn check_retry(artifact: &Artifact) -> Result<()> {
 /// Whether a person may supply the bytes of the artifact.
 ///
 /// # Errors
-/// [`Error::WrongState`] if it has bytes.
+/// [`Error::WrongState`] if it has bytes that are as they should be.
 pub fn check_fulfil(artifact: &Artifact) -> Result<()> {
     match artifact.state {
         State::Pending | State::Fetching | State::Failed => Ok(()),
+        State::Present if artifact.damage.is_some() => Ok(()),
         State::Present => Err(wrong_state(artifact, "it is here, and never changes")),
         State::Quarantined => Err(wrong_state(artifact, "release it to put its bytes back into service")),
     }

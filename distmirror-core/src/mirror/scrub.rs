@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -102,7 +103,7 @@ impl Pass<'_> {
     }
 
     async fn blob(&mut self, artifact: &Artifact, stored: &StoredBlob) -> Result<()> {
-        let checked = verify::again(&*self.mirror.blobs, &self.mirror.verifier, &stored.blob, stored.size).await;
+        let checked = self.hash(stored).await?;
         self.scrub.checked += 1;
         self.scrub.bytes += stored.size;
         metrics::counter!("distmirror_scrub_bytes_total").increment(stored.size);
@@ -119,11 +120,23 @@ impl Pass<'_> {
             }
             self.scrub.add(Damage::new(artifact.id, &stored.blob, problem));
         }
-        self.pace().await;
+        self.pace().await?;
         if self.saved.elapsed() > SAVE_EVERY {
             self.save().await?;
         }
         Ok(())
+    }
+
+    /// Hashes a blob. While that takes long, the record of the scrub is written, so that nobody takes it for stopped.
+    async fn hash(&mut self, stored: &StoredBlob) -> Result<Result<()>> {
+        let mirror = self.mirror;
+        let mut checked = pin!(verify::again(&*mirror.blobs, &mirror.verifier, &stored.blob, stored.size));
+        loop {
+            tokio::select! {
+                checked = &mut checked => return Ok(checked),
+                () = tokio::time::sleep(SAVE_EVERY) => self.save().await?,
+            }
+        }
     }
 
     /// Counts what is stored and belongs to nothing.
@@ -144,10 +157,17 @@ impl Pass<'_> {
     }
 
     /// Waits as long as what was read should have taken.
-    async fn pace(&self) {
-        let Some(rate) = self.bytes_per_second.filter(|rate| *rate > 0) else { return };
+    async fn pace(&mut self) -> Result<()> {
+        let Some(rate) = self.bytes_per_second.filter(|rate| *rate > 0) else { return Ok(()) };
         let due = Duration::from_secs_f64(self.scrub.bytes as f64 / rate as f64);
-        tokio::time::sleep(due.saturating_sub(self.started.elapsed()).min(SAVE_EVERY)).await;
+        loop {
+            let wait = due.saturating_sub(self.started.elapsed());
+            tokio::time::sleep(wait.min(SAVE_EVERY)).await;
+            if wait <= SAVE_EVERY {
+                return Ok(());
+            }
+            self.save().await?;
+        }
     }
 }
 

@@ -164,4 +164,12 @@ async fn what_a_person_supplies_is_checked(catalog: Arc<dyn Catalog>) {
     catalog.fulfil(id, &fetched(b"abc"), "alice", at(2)).await.expect("the right bytes are taken");
     let again = catalog.fulfil(id, &fetched(b"abc"), "alice", at(3)).await;
     assert!(matches!(again, Err(Error::WrongState { .. })), "what is present is not supplied again: {again:?}");
+    catalog.report_damage(id, "p", at(4)).await.unwrap();
+    let other = catalog.fulfil(id, &fetched(b"other"), "alice", at(5)).await;
+    assert!(
+        matches!(other, Err(Error::ChecksumMismatch { .. })),
+        "what is damaged is mended by its own bytes: {other:?}"
+    );
+    let mended = catalog.fulfil(id, &fetched(b"abc"), "alice", at(6)).await.expect("and by those a person may mend it");
+    assert_eq!((mended.damage, mended.fetched_at), (None, Some(at(2))));
 }
