@@ -123,8 +123,15 @@ fn every_key_is_read() {
     assert_eq!(config.admin.listen, ["127.0.0.1:80".parse().unwrap()]);
     assert_eq!(config.admin.public_url.as_deref(), Some("https://mirror.example.com/admin"));
     assert_eq!(config.admin.allowed_hosts, ["Mirror.example.com", "10.0.0.1:8080"]);
+    check_fetch(&config.fetch, pem);
+    check_upkeep(&config.upkeep);
+    assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
+}
+
+/// What the text of [`every_key_is_read`] says of fetching.
+fn check_fetch(fetch: &FetchConfig, pem: &str) {
     assert_eq!(
-        config.fetch,
+        *fetch,
         FetchConfig {
             workers: 1,
             per_host: 2,
@@ -155,12 +162,15 @@ fn every_key_is_read() {
             ],
         }
     );
+}
+
+/// And of upkeep.
+fn check_upkeep(upkeep: &UpkeepConfig) {
     let days = |days: u64| Duration::from_secs(days * 24 * 3600);
     assert_eq!(
-        config.upkeep,
+        *upkeep,
         UpkeepConfig { scrub: false, scrub_every: days(7), scrub_rate: 1_000_000, watch: false, watch_every: days(1) }
     );
-    assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) struct Card {
 impl Card {
     /// The card, if bytes may be supplied.
     pub(super) fn of(uri: &Uri, artifact: &Artifact, options: &Options) -> Option<Self> {
-        let is_awaited = matches!(artifact.state, State::Pending | State::Failed);
+        let is_awaited = matches!(artifact.state, State::Pending | State::Failed) || artifact.damage.is_some();
         if !is_awaited || options.intake.is_none() {
             return None;
         }

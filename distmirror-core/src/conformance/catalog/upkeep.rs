@@ -86,8 +86,8 @@ async fn scrubs_are_kept(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.scrub(scrub.id).await.unwrap(), Some(scrub.clone()), "promise 2: and as it was saved last");
     let later = Scrub::begin("bob", false, at(6));
     catalog.save_scrub(&later).await.unwrap();
-    assert_eq!(catalog.scrubs(1).await.unwrap(), [later.clone()], "promise 2: the latest first");
-    assert_eq!(catalog.scrubs(9).await.unwrap(), [later, scrub]);
+    assert_eq!(catalog.scrubs(9).await.unwrap(), [later.clone(), scrub], "promise 2: the latest first");
+    assert_eq!(catalog.scrubs(1).await.unwrap(), [later]);
     assert_eq!(catalog.scrub(uuid::Uuid::nil()).await.unwrap(), None);
 }
 
