@@ -85,6 +85,13 @@ pub(crate) fn for_registry<'a>(all: &'a [Credentials], registry: &Registry, sche
     })
 }
 
+/// The credentials for a file, if there are any that may go there. A host without a port means every port of it, as people who
+/// write `files.example.org` expect; of a registry the port is part of the name.
+pub(crate) fn for_file<'a>(all: &'a [Credentials], uri: &Uri) -> Option<&'a Credentials> {
+    let exactly = for_registry(all, &Registry::at(uri.authority(), uri.scheme()), uri.scheme());
+    exactly.or_else(|| for_registry(all, &Registry::parse(&uri.authority().host.to_string()).ok()?, uri.scheme()))
+}
+
 /// A header value that is never shown.
 pub(crate) fn sensitive(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
@@ -132,6 +139,21 @@ mod tests {
         }
         assert!(!format!("{all:?}").contains("hunter2"));
         assert!(!format!("{:?}", all[0].header()).contains("aHVudGVyMg"));
+    }
+
+    #[test]
+    fn of_files_a_host_means_every_port() {
+        let all = [credentials("files.test", &[]), credentials("https://ported.test:8443", &[])];
+        for (uri, found) in [
+            ("https://files.test/a", true),
+            ("http://files.test:8000/a", true),
+            ("https://other.files.test/a", false),
+            ("https://ported.test:8443/a", true),
+            ("http://ported.test:8443/a", false),
+            ("https://ported.test/a", false),
+        ] {
+            assert_eq!(for_file(&all, &uri.parse().unwrap()).is_some(), found, "{uri}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use distmirror_core::{
     ArtifactName, Checksums, Content, Digest, Failure, Fetched, Fetcher, Intake, Job, Kind, ProgressMeter, Received,
-    Registry, Source, Spool, Uri, UriError,
+    Source, Spool, Uri, UriError,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
@@ -113,8 +113,7 @@ impl FileFetcher {
 
     /// What to show to be let in.
     fn authorization(&self, uri: &Uri) -> Option<HeaderValue> {
-        let host = Registry::at(uri.authority(), uri.scheme());
-        credentials::for_registry(&self.options.credentials, &host, uri.scheme()).and_then(Credentials::header)
+        credentials::for_file(&self.options.credentials, uri).and_then(Credentials::header)
     }
 
     /// Looks for what upstream does not have in the other places, by digest: whatever comes is compared with it.

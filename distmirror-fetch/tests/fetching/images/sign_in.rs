@@ -40,7 +40,7 @@ pub(super) async fn closed(image: &Image, challenge: impl Fn(&Registry) -> Strin
 
 /// A challenge for a token from this realm.
 pub(super) fn from_realm(realm: &str) -> String {
-    format!("Bearer realm=\"{realm}\",service=\"the registry\",scope=\"repository:team/app:pull\"")
+    format!("Bearer realm=\"{realm}\",service=\"the registry\",scope=\"repository:team/app:pull,more\"")
 }
 
 /// A registry that gives tokens itself.
@@ -65,7 +65,7 @@ async fn whoever_has_no_credentials_gets_a_token_without() {
     let place = ImagePlace::trusting(&[&registry], Vec::new());
     place.fetch(&registry.https_job(image.digest())).await.unwrap();
     let [request] = &token_requests(&registry)[..] else { panic!("one token is enough: {:?}", registry.asked()) };
-    assert_eq!(request.uri().query(), Some("service=the%20registry&scope=repository%3Ateam%2Fapp%3Apull"));
+    assert_eq!(request.uri().query(), Some("service=the%20registry&scope=repository%3Ateam%2Fapp%3Apull%2Cmore"));
     assert_eq!(authorization(request), None);
     let sent = registry.authorizations(REPOSITORY);
     assert!(sent[0].is_none() && sent[1..].iter().all(|sent| *sent == Some(bearer())), "{sent:?}");
