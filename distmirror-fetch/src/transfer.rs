@@ -92,7 +92,7 @@ pub(crate) async fn pass(
         watcher.came(bytes).map_err(|cause| cut(received, cause))?;
         received += bytes;
         if received > limit {
-            return Err(too_large(limit));
+            return Err(too_much(limit));
         }
         piece(data);
     }
@@ -102,15 +102,16 @@ pub(crate) async fn pass(
 /// Reads a small body into memory: a manifest, a token.
 pub(crate) async fn receive_small(body: Incoming, limit: u64, pace: Pace) -> Result<Bytes, Failure> {
     if hyper::body::Body::size_hint(&body).lower() > limit {
-        return Err(too_large(limit));
+        return Err(too_much(limit));
     }
     let mut bytes = BytesMut::new();
     pass(body, limit, pace, |piece| bytes.extend_from_slice(&piece)).await?;
     Ok(bytes.freeze())
 }
 
-fn too_large(limit: u64) -> Failure {
-    Failure::new(format!("too large: the answer has more than the {limit} bytes that are read of its kind"))
+/// In other words than those for what is larger than `fetch.max_file_bytes`, which would not help here.
+fn too_much(limit: u64) -> Failure {
+    Failure::new(format!("more than the {limit} bytes that are read of such an answer"))
 }
 
 /// The next piece of a body, `None` at its end; or why none came.
