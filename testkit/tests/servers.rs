@@ -76,9 +76,9 @@ async fn check_round_trip(server: &ObjectServer) {
 async fn browser_reads_and_fills_in_pages() {
     let upstream = Upstream::start(&[]).await;
     upstream.otherwise(|request| {
-        let query = request.uri().query().unwrap_or("nothing");
+        let said = request.uri().query().map_or_else(String::new, |query| format!("<p id=said>{query}</p>"));
         let page = format!(
-            "<!doctype html><title>Form</title><p id=said>{query}</p>\
+            "<!doctype html><title>Form</title>{said}\
              <form><input name=word value=old><button>Send</button></form>"
         );
         testkit::Answer::ok(page).header("content-type", "text/html")
