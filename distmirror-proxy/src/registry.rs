@@ -10,7 +10,7 @@ use distmirror_core::{
     image::manifest::{self, Manifest},
     mirror::Part,
 };
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderValue, Method, Response, request::Parts};
 use serde::Serialize;
 
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     face::{RegistryRequest, Wanted, registry::uri_of_tag},
     refusal::{API_VERSION, Code, Refusal},
     serve::Connection,
+    site,
 };
 
 /// Answers what is asked of a registry.
@@ -246,13 +247,7 @@ fn json(body: impl Into<bytes::Bytes>) -> Response<Body> {
 
 fn typed(content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
     metrics::counter!("distmirror_proxy_responses_total", "code" => "registry").increment(1);
-    let mut response = Response::new(Body::full(body));
-    *response.status_mut() = StatusCode::OK;
-    let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    site::typed(content_type, body)
 }
 
 /// What whoever insists on a token gets: always the same, for nothing.

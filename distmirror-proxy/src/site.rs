@@ -1,5 +1,6 @@
 //! The mirror's own site on the proxy port: the certificate, how to point a tool here, whether that worked, and health.
 
+use bytes::Bytes;
 use distmirror_core::Authority;
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
@@ -96,7 +97,8 @@ fn text(body: String) -> Response<Body> {
     typed("text/plain; charset=utf-8", body)
 }
 
-fn typed(content_type: &'static str, body: String) -> Response<Body> {
+/// A page that the mirror makes itself, and that nobody may keep.
+pub(crate) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::full(body));
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
