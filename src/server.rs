@@ -97,10 +97,19 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
     let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
     let mirror = Arc::new(open(config).await?);
-    let admin =
-        if roles.admin { Some(Arc::new(build_admin(config, &mirror, authority.as_ref(), &metrics)?)) } else { None };
-    let workers = if roles.fetch { Some(build_workers(config, &mirror)?) } else { None };
-    let upkeep = if roles.fetch { Some(build_upkeep(config, &mirror)?) } else { None };
+    let upstream = if roles.admin || roles.fetch { Some(Upstream::open(config)?) } else { None };
+    let admin = match &upstream {
+        Some(upstream) if roles.admin => {
+            Some(Arc::new(build_admin(config, &mirror, upstream, authority.as_ref(), &metrics)?))
+        }
+        _ => None,
+    };
+    let (workers, upkeep) = match &upstream {
+        Some(upstream) if roles.fetch => {
+            (Some(build_workers(config, &mirror, upstream)?), Upkeep::new(config, &mirror, upstream))
+        }
+        _ => (None, Upkeep::default()),
+    };
     let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics)));
 
     announce(&announcement(config, roles));
@@ -128,15 +137,13 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
         let stopped = until(&stopped);
         running.spawn(async move { workers.run(stopped).await });
     }
-    if let Some(Upkeep { scrub, watch }) = upkeep {
-        if let Some(scrub) = scrub {
-            let stopped = until(&stopped);
-            running.spawn(async move { scrub.run(stopped).await });
-        }
-        if let Some(watch) = watch {
-            let stopped = until(&stopped);
-            running.spawn(async move { watch.run(stopped).await });
-        }
+    if let Some(scrub) = upkeep.scrub {
+        let stopped = until(&stopped);
+        running.spawn(async move { scrub.run(stopped).await });
+    }
+    if let Some(watch) = upkeep.watch {
+        let stopped = until(&stopped);
+        running.spawn(async move { watch.run(stopped).await });
     }
     stop_signal().await?;
     tracing::info!("stopping");
@@ -157,7 +164,7 @@ async fn serve_admin(admin: Arc<Admin>, listener: TcpListener, stopped: impl Fut
 /// [`Error`] before anything is fetched, or when the catalog goes away meanwhile.
 pub async fn fetch_once(config: &Config) -> Result<OnceReport, Error> {
     let mirror = Arc::new(open(config).await?);
-    let workers = build_workers(config, &mirror)?;
+    let workers = build_workers(config, &mirror, &Upstream::open(config)?)?;
     workers.run_once().await.map_err(|error| Error::unavailable("catalog", &error))
 }
 
@@ -184,14 +191,15 @@ pub async fn scrub(config: &Config, repair: bool) -> Result<ScrubReport, Error> 
     let scrub = mirror.begin_scrub("command line", repair).await.map_err(unavailable)?;
     let done = mirror.scrub(scrub, None).await.map_err(unavailable)?;
     if repair && !done.damaged.is_empty() {
-        build_workers(config, &mirror)?.run_once().await.map_err(unavailable)?;
+        let workers = build_workers(config, &mirror, &Upstream::open(config)?)?;
+        workers.run_once().await.map_err(unavailable)?;
     }
-    let mut damaged = Vec::with_capacity(done.damaged.len());
-    for damage in done.damaged {
-        let artifact = mirror.catalog().artifact(damage.artifact).await.map_err(unavailable)?;
-        let is_healed = repair && artifact.is_some_and(|artifact| artifact.damage.is_none());
-        damaged.push((damage, is_healed));
-    }
+    let healed = mirror.healed(&done).await.map_err(unavailable)?;
+    let with_outcome = |damage: Damage| {
+        let is_healed = healed.contains(&damage.artifact);
+        (damage, is_healed)
+    };
+    let damaged = done.damaged.into_iter().map(with_outcome).collect();
     Ok(ScrubReport { checked: done.checked, bytes: done.bytes, damaged, unreferenced: done.unreferenced })
 }
 
@@ -226,7 +234,7 @@ pub fn check(config: &Config) -> Vec<Error> {
     if !config.ca.create || config.ca.certificate.exists() {
         problems.extend(load_authority(config).err());
     }
-    problems.extend(build_image_fetcher(config).err());
+    problems.extend(Upstream::open(config).err());
     problems
 }
 
@@ -282,45 +290,45 @@ fn read_roots(files: &[PathBuf]) -> Result<Vec<String>, Error> {
     files.iter().map(read).collect()
 }
 
-fn build_file_fetcher(config: &Config) -> Result<FileFetcher, Error> {
-    let options = FileOptions {
-        credentials: all_credentials(config)?,
-        rescue: config.fetch.rescue.clone(),
-        allow_downgrade: config.fetch.allow_downgrade,
-    };
-    Ok(FileFetcher::new(build_client(config)?, options))
+/// How this process asks upstream. All of it goes through one client, with the credentials read once.
+struct Upstream {
+    files: FileFetcher,
+    images: ImageFetcher,
+}
+
+impl Upstream {
+    fn open(config: &Config) -> Result<Self, Error> {
+        let client = build_client(config)?;
+        let credentials: Vec<_> = config.fetch.credentials.iter().map(read_credentials).collect::<Result<_, _>>()?;
+        let of_files = FileOptions {
+            credentials: credentials.clone(),
+            rescue: config.fetch.rescue.clone(),
+            allow_downgrade: config.fetch.allow_downgrade,
+        };
+        let of_images = ImageOptions { credentials, referrers: config.fetch.referrers };
+        Ok(Self { files: FileFetcher::new(client.clone(), of_files), images: ImageFetcher::new(client, of_images) })
+    }
 }
 
 /// What looks after what is stored.
+#[derive(Default)]
 struct Upkeep {
     scrub: Option<RollingScrub>,
     watch: Option<UpstreamWatch>,
 }
 
-fn build_upkeep(config: &Config, mirror: &Arc<Mirror>) -> Result<Upkeep, Error> {
-    let upkeep = &config.upkeep;
-    let options =
-        ScrubOptions { every: upkeep.scrub_every, bytes_per_second: upkeep.scrub_rate, ..ScrubOptions::default() };
-    let scrub = upkeep.scrub.then(|| RollingScrub::new(Arc::clone(mirror), options));
-    let options = WatchOptions { every: upkeep.watch_every, ..WatchOptions::default() };
-    let watch = if upkeep.watch {
-        let (files, images) = (build_file_fetcher(config)?, build_image_fetcher(config)?);
-        Some(UpstreamWatch::new(Arc::clone(mirror), files, images, options))
-    } else {
-        None
-    };
-    Ok(Upkeep { scrub, watch })
-}
-
-fn all_credentials(config: &Config) -> Result<Vec<Credentials>, Error> {
-    config.fetch.credentials.iter().map(read_credentials).collect()
-}
-
-/// Fetches images, and asks registries what a tag names.
-fn build_image_fetcher(config: &Config) -> Result<ImageFetcher, Error> {
-    let credentials = all_credentials(config)?;
-    let options = ImageOptions { credentials, referrers: config.fetch.referrers };
-    Ok(ImageFetcher::new(build_client(config)?, options))
+impl Upkeep {
+    fn new(config: &Config, mirror: &Arc<Mirror>, upstream: &Upstream) -> Self {
+        let upkeep = &config.upkeep;
+        let scrub =
+            ScrubOptions { every: upkeep.scrub_every, bytes_per_second: upkeep.scrub_rate, ..ScrubOptions::default() };
+        let watch = WatchOptions { every: upkeep.watch_every, ..WatchOptions::default() };
+        let Upstream { files, images } = upstream;
+        Self {
+            scrub: upkeep.scrub.then(|| RollingScrub::new(Arc::clone(mirror), scrub)),
+            watch: upkeep.watch.then(|| UpstreamWatch::new(Arc::clone(mirror), files.clone(), images.clone(), watch)),
+        }
+    }
 }
 
 fn read_credentials(config: &CredentialsConfig) -> Result<Credentials, Error> {
@@ -354,22 +362,22 @@ fn intake_for_people(config: &Config, mirror: &Mirror) -> Option<Intake> {
     build_intake(config, mirror).inspect_err(|error| tracing::warn!(%error, "files cannot be supplied by hand")).ok()
 }
 
-fn build_workers(config: &Config, mirror: &Arc<Mirror>) -> Result<Workers, Error> {
+fn build_workers(config: &Config, mirror: &Arc<Mirror>, upstream: &Upstream) -> Result<Workers, Error> {
     let intake = build_intake(config, mirror)?;
-    let files: Arc<dyn Fetcher> = Arc::new(build_file_fetcher(config)?);
-    let images: Arc<dyn Fetcher> = Arc::new(build_image_fetcher(config)?);
+    let fetchers: Vec<Arc<dyn Fetcher>> = vec![Arc::new(upstream.files.clone()), Arc::new(upstream.images.clone())];
     let options = WorkerOptions {
         workers: config.fetch.workers as usize,
         per_host: config.fetch.per_host as usize,
         retries: config.fetch.retries,
         ..WorkerOptions::default()
     };
-    Ok(Workers::new(Arc::clone(mirror), intake, vec![files, images], options))
+    Ok(Workers::new(Arc::clone(mirror), intake, fetchers, options))
 }
 
 fn build_admin(
     config: &Config,
     mirror: &Arc<Mirror>,
+    upstream: &Upstream,
     authority: Option<&CertificateAuthority>,
     metrics: &PrometheusHandle,
 ) -> Result<Admin, Error> {
@@ -380,7 +388,7 @@ fn build_admin(
         proxy_address: proxy_address(config),
         ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
         allowed_hosts: config.admin.allowed_hosts.clone(),
-        tag_resolver: Some(Arc::new(build_image_fetcher(config)?)),
+        tag_resolver: Some(Arc::new(upstream.images.clone())),
         intake: intake_for_people(config, mirror),
         scrub_bytes_per_second: Some(config.upkeep.scrub_rate),
     };

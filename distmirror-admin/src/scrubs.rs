@@ -48,7 +48,7 @@ pub(crate) async fn latest(site: &Site, limit: usize) -> distmirror_core::Result
 
 /// A scrub and how much of what it found is whole again.
 async fn shown(mirror: &Mirror, scrub: Scrub) -> distmirror_core::Result<json::Scrub> {
-    let healed = mirror.healed(&scrub).await?;
+    let healed = mirror.healed(&scrub).await?.len() as u64;
     Ok(json::Scrub::new(scrub, healed))
 }
 

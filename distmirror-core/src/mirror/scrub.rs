@@ -48,16 +48,16 @@ impl Mirror {
         Ok(pass.scrub)
     }
 
-    /// How many artifacts that this scrub found damaged are whole again.
+    /// The artifacts that this scrub found damaged, was to repair, and that are whole again.
     ///
     /// # Errors
     /// The catalog's trouble.
-    pub async fn healed(&self, scrub: &Scrub) -> Result<u64> {
-        let ids: HashSet<ArtifactId> = scrub.damaged.iter().map(|damage| damage.artifact).collect();
-        let mut healed = 0;
-        for id in ids.iter().filter(|_| scrub.repair) {
-            let artifact = self.catalog.artifact(*id).await?;
-            healed += u64::from(artifact.is_some_and(|artifact| artifact.damage.is_none()));
+    pub async fn healed(&self, scrub: &Scrub) -> Result<HashSet<ArtifactId>> {
+        let damaged: HashSet<ArtifactId> = scrub.damaged.iter().map(|damage| damage.artifact).collect();
+        let mut healed = HashSet::new();
+        for id in damaged.into_iter().filter(|_| scrub.repair) {
+            let artifact = self.catalog.artifact(id).await?;
+            healed.extend(artifact.filter(|artifact| artifact.damage.is_none()).map(|artifact| artifact.id));
         }
         Ok(healed)
     }
