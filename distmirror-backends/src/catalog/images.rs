@@ -17,11 +17,7 @@ use crate::catalog::{
 #[async_trait]
 impl Images for SqlCatalog {
     async fn part(&self, key: &NameKey) -> Result<Option<(Artifact, StoredBlob)>> {
-        let found = self.read(|| self.first_part(key, true)).await?;
-        match found {
-            Some(found) => Ok(Some(found)),
-            None => self.read(|| self.first_part(key, false)).await,
-        }
+        self.read(|| self.first_part(key)).await
     }
 
     async fn referrers(&self, subject: &NameKey) -> Result<Vec<StoredBlob>> {
@@ -49,17 +45,13 @@ impl Images for SqlCatalog {
 }
 
 impl SqlCatalog {
-    /// A part with this key that is here, or else only listed.
-    async fn first_part(&self, key: &NameKey, is_here: bool) -> Attempt<Option<(Artifact, StoredBlob)>> {
-        let unfetched = Role::Unfetched.as_str();
-        let role = match is_here {
-            true => artifact_blob::Column::Role.ne(unfetched),
-            false => artifact_blob::Column::Role.eq(unfetched),
-        };
+    /// A part with this key that is here, or else one that is only listed.
+    async fn first_part(&self, key: &NameKey) -> Attempt<Option<(Artifact, StoredBlob)>> {
         let wanted = with_artifacts()
             .select_also(artifact::Entity)
             .filter(artifact_blob::Column::PartKey.eq(key.as_bytes().to_vec()))
-            .filter(role)
+            // False comes before true.
+            .order_by_asc(artifact_blob::Column::Role.eq(Role::Unfetched.as_str()))
             // By their names, present comes before quarantined.
             .order_by_asc(artifact::Column::State);
         let Some((blob, Some(artifact))) = wanted.one(&self.connection).await? else { return Ok(None) };
