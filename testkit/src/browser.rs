@@ -22,6 +22,9 @@ const APPEARS_WITHIN: Duration = Duration::from_secs(20);
 /// The member name that WebDriver uses for a reference to an element (W3C WebDriver, section 12.2).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// The error code of a command on an element that the page has replaced (W3C WebDriver, section 6.6).
+const STALE: &str = "stale element reference";
+
 /// Nothing of a person's browser, and nothing that calls home.
 const FLAGS: [&str; 11] = [
     "--headless",
@@ -118,8 +121,7 @@ impl Browser {
     ///
     /// When it does not appear or cannot be clicked.
     pub async fn click(&self, css: &str) {
-        let element = self.wait_for(css).await;
-        self.post(&format!("element/{element}/click"), json!({})).await;
+        self.with_element(css, Method::POST, "click", Some(json!({}))).await;
     }
 
     /// Replaces what is in a field by typing.
@@ -128,9 +130,8 @@ impl Browser {
     ///
     /// When the field does not appear or cannot be typed into.
     pub async fn type_into(&self, css: &str, text: &str) {
-        let element = self.wait_for(css).await;
-        self.post(&format!("element/{element}/clear"), json!({})).await;
-        self.post(&format!("element/{element}/value"), json!({ "text": text })).await;
+        self.with_element(css, Method::POST, "clear", Some(json!({}))).await;
+        self.with_element(css, Method::POST, "value", Some(json!({ "text": text }))).await;
     }
 
     /// The visible text of the first element that the CSS selector finds, once it is there.
@@ -139,8 +140,7 @@ impl Browser {
     ///
     /// When it does not appear.
     pub async fn text(&self, css: &str) -> String {
-        let element = self.wait_for(css).await;
-        string(&self.read(&format!("element/{element}/text")).await)
+        string(&self.with_element(css, Method::GET, "text", None).await)
     }
 
     /// Whether the CSS selector finds anything now.
@@ -187,6 +187,20 @@ impl Browser {
         std::fs::write(path, image).unwrap_or_else(|error| panic!("cannot write `{}`: {error}", path.display()));
     }
 
+    /// Does this to the first element that the CSS selector finds, once it is there; anew when the page replaced the
+    /// element between finding and doing, which then did nothing.
+    async fn with_element(&self, css: &str, method: Method, command: &str, body: Option<Value>) -> Value {
+        loop {
+            let element = self.wait_for(css).await;
+            let url = format!("{}/element/{element}/{command}", self.session);
+            match request(&self.client, method.clone(), &url, body.clone()).await {
+                Ok(value) => return value,
+                Err(error) if error.starts_with(STALE) => {}
+                Err(error) => panic!("the browser refuses {command} of `{css}`: {error}"),
+            }
+        }
+    }
+
     async fn find(&self, css: &str) -> Result<String, String> {
         let query = json!({ "using": "css selector", "value": css });
         let found = request(&self.client, Method::POST, &format!("{}/element", self.session), Some(query)).await?;
@@ -214,7 +228,7 @@ async fn request(client: &reqwest::Client, method: Method, url: &str, body: Opti
     let succeeded = response.status().is_success();
     let mut answer: Value = response.json().await.map_err(|error| error.to_string())?;
     let value = answer["value"].take();
-    if succeeded { Ok(value) } else { Err(string(&value["message"])) }
+    if succeeded { Ok(value) } else { Err(format!("{}: {}", string(&value["error"]), string(&value["message"]))) }
 }
 
 fn string(value: &Value) -> String {

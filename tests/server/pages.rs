@@ -116,8 +116,8 @@ async fn a_file_is_declared_and_comes_in_before_ones_eyes() {
     let uri = stage.upstream.url("/slow.tar.gz");
     stage.declare(&[("uri", &uri), ("reason", "the release needs it"), ("project", "billing")]).await;
 
-    assert!(stage.browser.text("h1").await.contains("slow.tar.gz"));
     stage.browser.wait_for(".badge.fetching").await;
+    assert!(stage.browser.text("h1").await.contains("slow.tar.gz"));
     stage.browser.wait_for("progress[value]").await;
     let bytes = "(document.querySelector('progress')?.value ?? 0)";
     let before = stage.value(bytes).await.as_f64().expect("a number");
