@@ -171,6 +171,15 @@ pub struct DeclareFileArgs {
     /// The SHA-256 that the file must have, in hexadecimal; for one URI only
     #[arg(long, value_name = "HEX", conflicts_with = "integrity")]
     pub sha256: Option<String>,
+    /// The SHA-512 that the file must have, in hexadecimal; for one URI only
+    #[arg(long, value_name = "HEX")]
+    pub sha512: Option<String>,
+    /// The SHA-1 that the file must have besides; it proves nothing without a stronger one
+    #[arg(long, value_name = "HEX")]
+    pub sha1: Option<String>,
+    /// The MD5 that the file must have besides; it proves nothing without a stronger one
+    #[arg(long, value_name = "HEX")]
+    pub md5: Option<String>,
     /// The checksum that the file must have, as Subresource Integrity metadata; for one URI only
     #[arg(long, value_name = "SRI")]
     pub integrity: Option<String>,
@@ -392,6 +401,7 @@ mod tests {
             "distmirror declare file http://h/x --reason r",
             "distmirror declare file http://h/x http://h/y --reason r --project p --license MIT --ticket T-1 --wait --json",
             "distmirror declare file http://h/x --reason r --sha256 00",
+            "distmirror declare file http://h/x --reason r --sha512 00 --sha1 00 --md5 00",
             "distmirror declare file http://h/x --reason r --integrity sha256-x --server http://s --token t",
             "distmirror declare image h/x@sha256:00 i/y@sha256:00 --reason r --platform linux/amd64 --platform linux/arm/v7 --wait",
             "distmirror declare image h/x:1 --reason r --all-platforms --resolve --project p",

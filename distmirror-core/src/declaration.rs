@@ -19,10 +19,8 @@ pub struct Declare {
     pub reference: Option<String>,
     /// The platforms that are wanted of an image, or the word `all`; none means what is usual.
     pub platforms: Vec<String>,
-    /// Declared SHA-256 in hexadecimal.
-    pub sha256: Option<String>,
-    /// Declared SHA-512 in hexadecimal.
-    pub sha512: Option<String>,
+    /// Declared digests of a file, in hexadecimal.
+    pub digests: Vec<(Algorithm, String)>,
     /// Declared Subresource Integrity metadata.
     pub integrity: Option<String>,
     /// Why it is needed.
@@ -44,6 +42,11 @@ impl Declare {
             ArtifactName::File(_) => Self { kind, uri: text, ..Self::default() },
             ArtifactName::Image(_) => Self { kind, reference: text, ..Self::default() },
         }
+    }
+
+    /// Whether it says anything of which bytes the file must have.
+    pub fn has_checksum(&self) -> bool {
+        !self.digests.is_empty() || self.integrity.is_some()
     }
 
     /// Checks every field.
@@ -105,11 +108,9 @@ impl Declare {
         if present(self.uri.as_deref()).is_some() {
             problems.push(Problem::new("uri", "belongs to the kind `file`: an image has a `reference`"));
         }
-        for (field, text) in [("sha256", &self.sha256), ("sha512", &self.sha512), ("integrity", &self.integrity)] {
-            if present(text.as_deref()).is_some() {
-                problems
-                    .push(Problem::new(field, "belongs to the kind `file`: the reference of an image has its digest"));
-            }
+        let integrity = present(self.integrity.as_deref()).map(|_| "integrity");
+        for field in self.given_digests().map(|(algorithm, _)| algorithm.name()).chain(integrity) {
+            problems.push(Problem::new(field, "belongs to the kind `file`: the reference of an image has its digest"));
         }
         let platforms = keep(
             PlatformChoice::parse(&self.platforms).map_err(|message| vec![Problem::new("platforms", message)]),
@@ -128,13 +129,10 @@ impl Declare {
 
     fn checksums(&self) -> Result<Checksums, Vec<Problem>> {
         let (mut digests, mut problems) = (Vec::new(), Vec::new());
-        for (field, algorithm, text) in
-            [("sha256", Algorithm::Sha256, &self.sha256), ("sha512", Algorithm::Sha512, &self.sha512)]
-        {
-            let Some(text) = present(text.as_deref()) else { continue };
+        for (algorithm, text) in self.given_digests() {
             match Digest::from_hex(algorithm, text) {
                 Ok(digest) => digests.push(digest),
-                Err(message) => problems.push(Problem::new(field, message)),
+                Err(message) => problems.push(Problem::new(algorithm.name(), message)),
             }
         }
         if let Some(text) = present(self.integrity.as_deref()) {
@@ -146,8 +144,14 @@ impl Declare {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let field = if self.integrity.is_some() { "integrity" } else { "sha256" };
+        let given = self.given_digests().next().map(|(algorithm, _)| algorithm.name());
+        let field = given.unwrap_or("integrity");
         Checksums::new(digests).map_err(|message| vec![Problem::new(field, message)])
+    }
+
+    /// The declared digests that are not blank.
+    fn given_digests(&self) -> impl Iterator<Item = (Algorithm, &str)> {
+        self.digests.iter().filter_map(|(algorithm, text)| Some((*algorithm, present(Some(text))?)))
     }
 }
 
@@ -280,23 +284,22 @@ mod tests {
     fn every_bad_field_is_named_at_once() {
         let declare = Declare {
             uri: Some("ftp://x/y".into()),
-            sha256: Some("abc".into()),
-            sha512: Some("x".into()),
+            digests: vec![(Algorithm::Sha256, "abc".into()), (Algorithm::Md5, "x".into())],
             ..Declare::default()
         };
-        assert_eq!(problems(&declare), ["uri", "sha256", "sha512", "reason"]);
+        assert_eq!(problems(&declare), ["uri", "sha256", "md5", "reason"]);
         let image = Declare {
             kind: "image".into(),
             uri: Some("https://h/x".into()),
             reference: Some("debian:12".into()),
-            sha256: Some("0".repeat(64)),
+            digests: vec![(Algorithm::Sha256, "0".repeat(64))],
             platforms: vec!["linux".into()],
             ..Declare::default()
         };
         assert_eq!(problems(&image), ["reference", "uri", "sha256", "platforms", "reason"]);
         let file =
             Declare { kind: "file".into(), platforms: vec!["all".into()], reference: Some("x".into()), ..declare };
-        assert_eq!(problems(&file), ["uri", "reference", "platforms", "sha256", "sha512", "reason"]);
+        assert_eq!(problems(&file), ["uri", "reference", "platforms", "sha256", "md5", "reason"]);
         assert_eq!(
             problems(&Declare { kind: "gem".into(), reason: Some("\u{7}".into()), ..Declare::default() }),
             ["kind", "reason"]
@@ -315,14 +318,20 @@ mod tests {
     }
 
     #[test]
-    fn sha1_alone_is_refused() {
-        let declare = Declare {
+    fn weak_digests_count_only_beside_a_strong_one() {
+        let declare = |digests: &[Algorithm], integrity: Option<&str>| Declare {
             uri: Some("http://h/x".into()),
             reason: Some("r".into()),
-            integrity: Some("sha1-eHh4eHh4eHh4eHh4eHh4eHh4eHg=".into()),
+            digests: digests.iter().map(|a| (*a, "0".repeat(2 * a.digest_bytes()))).collect(),
+            integrity: integrity.map(str::to_owned),
             ..Declare::default()
         };
-        assert_eq!(problems(&declare), ["integrity"]);
+        assert_eq!(problems(&declare(&[], Some("sha1-eHh4eHh4eHh4eHh4eHh4eHh4eHg="))), ["integrity"]);
+        assert_eq!(problems(&declare(&[Algorithm::Sha1, Algorithm::Md5], None)), ["sha1"]);
+        let together = declare(&Algorithm::ALL, None).check("alice").unwrap();
+        assert_eq!(together.expected.iter().count(), 5);
+        let mixed = declare(&[Algorithm::Md5], Some("sha256-ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="));
+        assert_eq!(mixed.check("alice").unwrap().expected.iter().count(), 2);
     }
 
     #[test]
@@ -331,7 +340,7 @@ mod tests {
             uri: Some(" http://h/x ".into()),
             reason: Some("r".into()),
             project: Some(" ".into()),
-            sha256: Some(String::new()),
+            digests: vec![(Algorithm::Sha256, String::new())],
             ..Declare::default()
         };
         let checked = declare.check("alice").unwrap();

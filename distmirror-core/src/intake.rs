@@ -478,6 +478,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_declared_checksum_counts_not_the_strongest_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, blobs) = intake(folder.path(), u64::MAX);
+        let right = Digests::of(b"bytes");
+        let wrong = Digests::of(b"other").get(Algorithm::Md5);
+        let expected = Checksums::new([right.get(Algorithm::Sha256), wrong]).unwrap();
+        let error = intake.take_in(Bytes::from_static(b"bytes"), &expected).await.unwrap_err().to_string();
+        assert!(
+            error.contains(&wrong.to_string()) && error.contains(&right.get(Algorithm::Md5).to_string()),
+            "{error}"
+        );
+        assert_eq!(blobs.stat(&right.sha256).await.unwrap(), None);
+    }
+
+    #[tokio::test]
     async fn an_interrupted_transfer_goes_on_where_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let (intake, _) = intake(folder.path(), u64::MAX);

@@ -20,14 +20,16 @@ use crate::cli::{DeclareArgs, DeclareFileArgs, DeclareImageArgs};
 
 /// `declare file`. One URI that is refused does not keep the others from being declared.
 pub(super) async fn files(args: &DeclareFileArgs, out: &mut dyn Write) -> Result<Exit> {
-    if args.uris.len() > 1 && (args.sha256.is_some() || args.integrity.is_some()) {
-        let message = "a checksum belongs to one file: give one URI, or leave out --sha256 and --integrity";
+    let DeclareFileArgs { sha256, sha512, sha1, md5, integrity, .. } = args;
+    let checksums = [("sha256", sha256), ("sha512", sha512), ("sha1", sha1), ("md5", md5), ("integrity", integrity)];
+    if args.uris.len() > 1 && checksums.iter().any(|(_, text)| text.is_some()) {
+        let message = "a checksum belongs to one file: give one URI, or leave out the checksums";
         return Err(Error::Usage(message.to_owned()));
     }
     let api = Api::new(&args.common.client)?;
     let request = |uri: &String| {
         let mut request = json!({ "kind": "file", "uri": uri });
-        add(&mut request, [("sha256", &args.sha256), ("integrity", &args.integrity)]);
+        add(&mut request, checksums);
         (uri.clone(), request)
     };
     declare(&api, &args.common, args.uris.iter().map(request).collect(), out).await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use distmirror_core::{ArtifactId, Declare, Error, declaration::required_text};
+use distmirror_core::{Algorithm, ArtifactId, Declare, Error, declaration::required_text};
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Header, Path, Query},
@@ -39,6 +39,12 @@ struct DeclareRequest {
     sha256: Option<String>,
     /// The SHA-512 that the bytes must have, in hexadecimal.
     sha512: Option<String>,
+    /// The BLAKE2b-512 that the bytes must have, in hexadecimal.
+    blake2b: Option<String>,
+    /// The SHA-1 that the bytes must have, in hexadecimal; only beside a stronger checksum.
+    sha1: Option<String>,
+    /// The MD5 that the bytes must have, in hexadecimal; only beside a stronger checksum.
+    md5: Option<String>,
     /// Subresource Integrity metadata that the bytes must have, such as `sha512-BASE64`.
     integrity: Option<String>,
     /// Why it is needed; required.
@@ -209,16 +215,25 @@ impl ArtifactsApi {
 }
 
 impl DeclareRequest {
+    fn digests(&self) -> Vec<(Algorithm, String)> {
+        let text = |algorithm| match algorithm {
+            Algorithm::Sha256 => &self.sha256,
+            Algorithm::Sha512 => &self.sha512,
+            Algorithm::Blake2b => &self.blake2b,
+            Algorithm::Sha1 => &self.sha1,
+            Algorithm::Md5 => &self.md5,
+        };
+        Algorithm::ALL.into_iter().filter_map(|algorithm| Some((algorithm, text(algorithm).clone()?))).collect()
+    }
+
     fn to_domain(&self) -> Declare {
-        let Self { kind, uri, reference, platforms, sha256, sha512, integrity, reason, project, license, ticket } =
-            self;
+        let Self { kind, uri, reference, platforms, integrity, reason, project, license, ticket, .. } = self;
         Declare {
             kind: kind.clone().unwrap_or_default(),
             uri: uri.clone(),
             reference: reference.clone(),
             platforms: platforms.clone().map(|words| words.0).unwrap_or_default(),
-            sha256: sha256.clone(),
-            sha512: sha512.clone(),
+            digests: self.digests(),
             integrity: integrity.clone(),
             reason: reason.clone(),
             project: project.clone(),

@@ -5,7 +5,7 @@ mod tags;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use distmirror_core::{Declare, Error, Kind};
+use distmirror_core::{Algorithm, Declare, Error, Kind};
 use poem::{Request, Response, handler, http::StatusCode, web::Data};
 use serde::Serialize;
 
@@ -20,6 +20,8 @@ use crate::{
 #[derive(Default, Serialize)]
 struct DeclarePage<'a> {
     typed: BTreeMap<&'static str, &'a str>,
+    /// Whether one of the fields that are folded away has something in it.
+    more_is_typed: bool,
     errors: BTreeMap<&'static str, Vec<String>>,
     has_errors: bool,
     /// What a link asked to declare, and is declared.
@@ -129,8 +131,7 @@ fn declaration(form: &Form, name: &str) -> Declare {
         Kind::Image => Declare { reference: name, platforms: words(form.text("platforms")), ..common },
         _ => Declare {
             uri: name,
-            sha256: form.given("sha256"),
-            sha512: form.given("sha512"),
+            digests: Algorithm::ALL.into_iter().filter_map(|a| Some((a, form.given(a.name())?))).collect(),
             integrity: form.given("integrity"),
             ..common
         },
@@ -164,9 +165,7 @@ fn check(wanted: &[Declare], who: &Who) -> Vec<FieldError> {
             errors.push(FieldError::new(problem.field, message));
         }
     }
-    let has_checksum =
-        |declare: &Declare| declare.sha256.is_some() || declare.sha512.is_some() || declare.integrity.is_some();
-    if several && wanted.iter().any(has_checksum) {
+    if several && wanted.iter().any(Declare::has_checksum) {
         errors.push(FieldError::new("sha256", "belongs to one file: declare files with checksums one at a time"));
     }
     errors
@@ -186,6 +185,7 @@ fn render<'a>(site: &Site, form: &'a Form, errors: &[FieldError], page: DeclareP
     };
     let page = DeclarePage {
         typed: FIELDS.map(|field| (field, form.text(field))).into(),
+        more_is_typed: FOLDED.iter().any(|field| form.given(field).is_some()),
         errors: FIELDS.map(of_field).into(),
         has_errors: !errors.is_empty(),
         has_tags: tags::has_tags(form.text("reference")),
@@ -199,5 +199,20 @@ fn render<'a>(site: &Site, form: &'a Form, errors: &[FieldError], page: DeclareP
     response
 }
 
-const FIELDS: [&str; 10] =
-    ["uri", "reference", "platforms", "reason", "project", "sha256", "sha512", "integrity", "license", "ticket"];
+const FIELDS: [&str; 13] = [
+    "uri",
+    "reference",
+    "platforms",
+    "reason",
+    "project",
+    "sha256",
+    "sha512",
+    "blake2b",
+    "sha1",
+    "md5",
+    "integrity",
+    "license",
+    "ticket",
+];
+/// Those of a file that are shown when somebody asks for more.
+const FOLDED: [&str; 7] = ["sha512", "blake2b", "sha1", "md5", "integrity", "license", "ticket"];

@@ -1,6 +1,6 @@
 //! `/api/v1/artifacts` and `/api/v1/audit`.
 
-use distmirror_core::{Digests, Failure};
+use distmirror_core::{Algorithm, Digests, Failure};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -81,6 +81,10 @@ async fn checksums_are_read_in_every_usual_form() {
         assert_eq!(answer.json()["trust"], "verified");
         assert_eq!(answer.json()["expected"][0].as_str().unwrap().len(), "sha256:".len() + 64);
     }
+    let mut weak = json!({"uri": "http://h/5", "reason": "r", "sha1": Digests::of(b"x").get(Algorithm::Sha1).hex()});
+    assert_eq!(site.post(ARTIFACTS, &weak).await.bad_fields(), ["sha1"], "alone it proves nothing");
+    weak["blake2b"] = json!(Digests::of(b"x").get(Algorithm::Blake2b).hex());
+    assert_eq!(site.post(ARTIFACTS, &weak).await.json()["expected"].as_array().unwrap().len(), 2);
     let short = json!({"uri": "http://h/5", "reason": "r", "sha256": &digest[1..]});
     assert_eq!(site.post(ARTIFACTS, &short).await.bad_fields(), ["sha256"]);
 }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use distmirror_core::{
-    Artifact, ArtifactId, BlobStore, Declare, Intake, Mirror, Options, Payload, Sha256, State, WatchStatus,
+    Algorithm, Artifact, ArtifactId, BlobStore, Declare, Intake, Mirror, Options, Payload, Sha256, State, WatchStatus,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 use distmirror_fetch::{
@@ -45,10 +45,15 @@ impl Site {
 
     /// Declares a file, and fetches everything that is due.
     async fn declare(&self, uri: &str, sha256: Option<&[u8]>) -> Artifact {
-        let sha256 = sha256.map(|bytes| Sha256::of(bytes).hex());
+        let digests = sha256.map(|bytes| (Algorithm::Sha256, Sha256::of(bytes).hex())).into_iter().collect();
         let (uri, reason) = (Some(uri.to_owned()), Some("r".to_owned()));
-        let id =
-            self.mirror.declare(&Declare { uri, reason, sha256, ..Declare::default() }, "a").await.unwrap().artifact.id;
+        let id = self
+            .mirror
+            .declare(&Declare { uri, reason, digests, ..Declare::default() }, "a")
+            .await
+            .unwrap()
+            .artifact
+            .id;
         self.work().await;
         self.artifact(id).await
     }

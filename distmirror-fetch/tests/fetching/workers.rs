@@ -9,8 +9,8 @@ use std::{
 use crate::support::{Flaky, content, sha256};
 use async_trait::async_trait;
 use distmirror_core::{
-    Artifact, ArtifactId, Declare, Failure, Fetched, Fetcher, Intake, Job, Kind, LeaseRequest, Mirror, Options,
-    ProgressMeter, State, memory::MemoryBlobStore,
+    Algorithm, Artifact, ArtifactId, Declare, Failure, Fetched, Fetcher, Intake, Job, Kind, LeaseRequest, Mirror,
+    Options, ProgressMeter, State, memory::MemoryBlobStore,
 };
 use distmirror_fetch::{OnceReport, WorkerOptions, Workers};
 use jiff::Timestamp;
@@ -130,7 +130,7 @@ impl Site {
             kind: "file".to_owned(),
             uri: Some(uri.to_owned()),
             reason: Some("a test".to_owned()),
-            sha256,
+            digests: sha256.map(|hex| (Algorithm::Sha256, hex)).into_iter().collect(),
             ..Declare::default()
         };
         self.mirror.declare(&wanted, "somebody").await.unwrap().artifact.id
