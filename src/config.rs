@@ -23,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use distmirror_core::SpoolLimits;
 use url::Url;
 
 use self::settings::Settings;
@@ -129,8 +130,14 @@ pub struct FetchConfig {
     pub workers: u32,
     /// How many of them from the same host.
     pub per_host: u32,
+    /// How long to wait from one fetch to the next from the same host; nothing for no wait.
+    pub per_host_pause: Duration,
     /// The size, in bytes, that no file may exceed.
     pub max_file_bytes: u64,
+    /// The most bytes that wait in the spool until they are verified, of all fetches together.
+    pub max_spool_bytes: u64,
+    /// How many bytes stay free on the disk of the data folder; never more than a twentieth of it.
+    pub keep_free: u64,
     /// How long it may take until a connection to upstream stands.
     pub connect_timeout: Duration,
     /// How long upstream may send nothing.
@@ -290,7 +297,10 @@ impl Default for FetchConfig {
         Self {
             workers: 8,
             per_host: 4,
+            per_host_pause: Duration::ZERO,
             max_file_bytes: 64 << 30,
+            max_spool_bytes: SpoolLimits::default().max_bytes,
+            keep_free: SpoolLimits::default().keep_free,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             retries: 5,

@@ -18,7 +18,7 @@ use distmirror_backends::{
     blobs::{self, BlobOptions},
     catalog::{CatalogOptions, SqlCatalog},
 };
-use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror, upkeep::Damage};
+use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror, SpoolLimits, upkeep::Damage};
 use distmirror_fetch::{
     Credentials, FetchOptions, FileFetcher, FileOptions, ImageFetcher, ImageOptions, OnceReport, RollingScrub,
     ScrubOptions, UpstreamClient, UpstreamWatch, WatchOptions, WorkerOptions, Workers,
@@ -98,15 +98,20 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
     let mirror = Arc::new(open(config).await?);
     let upstream = if roles.admin || roles.fetch { Some(Upstream::open(config)?) } else { None };
+    let intake = match roles {
+        Roles { fetch: true, .. } => Some(build_intake(config, &mirror)?),
+        Roles { admin: true, .. } => intake_for_people(config, &mirror),
+        _ => None,
+    };
     let admin = match &upstream {
         Some(upstream) if roles.admin => {
-            Some(Arc::new(build_admin(config, &mirror, upstream, authority.as_ref(), &metrics)?))
+            Some(Arc::new(build_admin(config, &mirror, upstream, intake.clone(), authority.as_ref(), &metrics)?))
         }
         _ => None,
     };
-    let (workers, upkeep) = match &upstream {
-        Some(upstream) if roles.fetch => {
-            (Some(build_workers(config, &mirror, upstream)?), Upkeep::new(config, &mirror, upstream))
+    let (workers, upkeep) = match (&upstream, intake) {
+        (Some(upstream), Some(intake)) if roles.fetch => {
+            (Some(build_workers(config, &mirror, upstream, intake)), Upkeep::new(config, &mirror, upstream))
         }
         _ => (None, Upkeep::default()),
     };
@@ -164,7 +169,7 @@ async fn serve_admin(admin: Arc<Admin>, listener: TcpListener, stopped: impl Fut
 /// [`Error`] before anything is fetched, or when the catalog goes away meanwhile.
 pub async fn fetch_once(config: &Config) -> Result<OnceReport, Error> {
     let mirror = Arc::new(open(config).await?);
-    let workers = build_workers(config, &mirror, &Upstream::open(config)?)?;
+    let workers = build_workers(config, &mirror, &Upstream::open(config)?, build_intake(config, &mirror)?);
     workers.run_once().await.map_err(|error| Error::unavailable("catalog", &error))
 }
 
@@ -191,7 +196,7 @@ pub async fn scrub(config: &Config, repair: bool) -> Result<ScrubReport, Error> 
     let scrub = mirror.begin_scrub("command line", repair).await.map_err(unavailable)?;
     let done = mirror.scrub(scrub, None).await.map_err(unavailable)?;
     if repair && !done.damaged.is_empty() {
-        let workers = build_workers(config, &mirror, &Upstream::open(config)?)?;
+        let workers = build_workers(config, &mirror, &Upstream::open(config)?, build_intake(config, &mirror)?);
         workers.run_once().await.map_err(unavailable)?;
     }
     let healed = mirror.healed(&done).await.map_err(unavailable)?;
@@ -353,8 +358,9 @@ fn read_credentials(config: &CredentialsConfig) -> Result<Credentials, Error> {
 /// Where bytes come in: from upstream, and from people who supply them.
 fn build_intake(config: &Config, mirror: &Mirror) -> Result<Intake, Error> {
     let spool = config.data_dir.join("spool");
+    let limits = SpoolLimits { max_bytes: config.fetch.max_spool_bytes, keep_free: config.fetch.keep_free };
     let intake = Intake::open(spool, Arc::clone(mirror.blobs()), config.fetch.max_file_bytes);
-    intake.map_err(|error| Error::unavailable("data_dir", &error))
+    intake.map(|intake| intake.limited(limits)).map_err(|error| Error::unavailable("data_dir", &error))
 }
 
 /// Without a disk a process cannot take files in from people, and does everything else.
@@ -362,22 +368,23 @@ fn intake_for_people(config: &Config, mirror: &Mirror) -> Option<Intake> {
     build_intake(config, mirror).inspect_err(|error| tracing::warn!(%error, "files cannot be supplied by hand")).ok()
 }
 
-fn build_workers(config: &Config, mirror: &Arc<Mirror>, upstream: &Upstream) -> Result<Workers, Error> {
-    let intake = build_intake(config, mirror)?;
+fn build_workers(config: &Config, mirror: &Arc<Mirror>, upstream: &Upstream, intake: Intake) -> Workers {
     let fetchers: Vec<Arc<dyn Fetcher>> = vec![Arc::new(upstream.files.clone()), Arc::new(upstream.images.clone())];
     let options = WorkerOptions {
         workers: config.fetch.workers as usize,
         per_host: config.fetch.per_host as usize,
+        per_host_pause: config.fetch.per_host_pause,
         retries: config.fetch.retries,
         ..WorkerOptions::default()
     };
-    Ok(Workers::new(Arc::clone(mirror), intake, fetchers, options))
+    Workers::new(Arc::clone(mirror), intake, fetchers, options)
 }
 
 fn build_admin(
     config: &Config,
     mirror: &Arc<Mirror>,
     upstream: &Upstream,
+    intake: Option<Intake>,
     authority: Option<&CertificateAuthority>,
     metrics: &PrometheusHandle,
 ) -> Result<Admin, Error> {
@@ -389,7 +396,7 @@ fn build_admin(
         ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
         allowed_hosts: config.admin.allowed_hosts.clone(),
         tag_resolver: Some(Arc::new(upstream.images.clone())),
-        intake: intake_for_people(config, mirror),
+        intake,
         scrub_bytes_per_second: Some(config.upkeep.scrub_rate),
     };
     let metrics = metrics.clone();

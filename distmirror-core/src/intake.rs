@@ -3,11 +3,14 @@
 //!
 //! A spool file belongs to one writer at a time, by a lock of the operating system, because a writer that lost its lease may
 //! still be running. What an interrupted transfer left is kept together with upstream's validator, so that the next attempt
-//! can go on from there. Small artifacts never touch the spool.
+//! can go on from there. Small artifacts never touch the spool. How much disk all of them may take is decided in `room`.
+
+mod room;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,6 +20,8 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use self::room::SpoolLimits;
+use self::room::{Claim, Room};
 use crate::{
     BlobStore, Checksums, Digest, Digests, Error, Hasher, Hashing, PartHasher, Payload, Result, Sha256, verify,
 };
@@ -25,6 +30,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Intake {
     folder: PathBuf,
+    room: Arc<Room>,
     blobs: Arc<dyn BlobStore>,
     max_bytes: u64,
     trusts_store: bool,
@@ -40,8 +46,16 @@ impl Intake {
     pub fn open(folder: impl Into<PathBuf>, blobs: Arc<dyn BlobStore>, max_bytes: u64) -> Result<Self> {
         let folder = folder.into();
         fs::create_dir_all(&folder).map_err(|error| spool_error(&folder, error))?;
-        sweep(&folder).map_err(|error| spool_error(&folder, error))?;
-        Ok(Self { folder, blobs, max_bytes, trusts_store: true })
+        let oldest = SystemTime::now().checked_sub(KEEP_FOR).unwrap_or(SystemTime::UNIX_EPOCH);
+        room::sweep(&folder, oldest).map_err(|error| spool_error(&folder, error))?;
+        let room = Room::new(folder.clone(), SpoolLimits::default());
+        Ok(Self { folder, room, blobs, max_bytes, trusts_store: true })
+    }
+
+    /// The same intake with these limits on the disk that it uses. Clones share what they have claimed.
+    #[must_use]
+    pub fn limited(self, limits: SpoolLimits) -> Self {
+        Self { room: Room::new(self.folder.clone(), limits), ..self }
     }
 
     /// The same intake, to which nothing counts as here that the store has: its bytes may be damaged.
@@ -77,6 +91,7 @@ impl Intake {
         if spool.validator().is_none() || spool.received > size {
             spool.restart(Some(digest.to_string())).await?;
         }
+        spool.expect(size).await?;
         Ok(spool)
     }
 
@@ -88,6 +103,7 @@ impl Intake {
         let digests = Digests::of(&bytes);
         let size = bytes.len() as u64;
         compare::<Hasher>(expected, &digests, size)?;
+        self.room.admits(size).map_err(|error| spool_error(&self.folder, error))?;
         self.blobs.put(&digests.sha256, Payload::Bytes(bytes)).await?;
         Ok(Received { digests, size })
     }
@@ -115,7 +131,8 @@ impl Intake {
     async fn open_spool<H: Hashing>(&self, label: &str, hasher: H, max_bytes: u64) -> Result<Spool<H>> {
         let folder = self.folder.clone();
         let path = folder.join(format!("{label}.part"));
-        let writer = blocking(&folder, move || Writer::open(path, hasher)).await?;
+        let claim = Claim::of(&self.room);
+        let writer = blocking(&folder, move || Writer::open(path, hasher, claim)).await?;
         Ok(Spool {
             intake: self.clone(),
             max_bytes,
@@ -173,6 +190,22 @@ impl<H: Hashing> Spool<H> {
         Ok(())
     }
 
+    /// Claims room on the disk for a transfer that has `total` bytes at its end, those that are here included. Without it room
+    /// is claimed as bytes come, and may run out in the middle.
+    ///
+    /// # Errors
+    /// [`Error::Spool`] when there is no room.
+    pub async fn expect(&mut self, total: u64) -> Result<()> {
+        let to_come = total.saturating_sub(self.received);
+        if total < PIECE_BYTES as u64 {
+            return Ok(());
+        }
+        let mut writer = self.idle().await?;
+        let writer = blocking(&self.intake.folder, move || writer.claim.ensure(to_come).map(|()| writer)).await?;
+        self.writer = Stage::Idle(writer);
+        Ok(())
+    }
+
     /// Adds bytes.
     ///
     /// # Errors
@@ -207,7 +240,10 @@ impl<H: Hashing> Spool<H> {
             return Err(mismatch);
         }
         let payload = match writer.memory.take() {
-            Some(bytes) => Payload::Bytes(bytes),
+            Some(bytes) => {
+                self.intake.room.admits(size).map_err(|error| spool_error(&self.intake.folder, error))?;
+                Payload::Bytes(bytes)
+            }
             None => Payload::File { path: writer.path.clone(), size },
         };
         let stored = self.intake.blobs.put(&H::blob(&digests), payload).await;
@@ -264,6 +300,7 @@ enum Stage<H: Hashing> {
 struct Writer<H> {
     path: PathBuf,
     file: Option<File>,
+    claim: Claim,
     /// A hasher that has seen nothing.
     fresh: H,
     hasher: H,
@@ -273,11 +310,12 @@ struct Writer<H> {
 }
 
 impl<H: Hashing> Writer<H> {
-    fn open(path: PathBuf, fresh: H) -> io::Result<Box<Self>> {
+    fn open(path: PathBuf, fresh: H, claim: Claim) -> io::Result<Box<Self>> {
         let hasher = fresh.clone();
-        let mut writer = Box::new(Self { path, file: None, fresh, hasher, written: 0, validator: None, memory: None });
+        let mut writer =
+            Box::new(Self { path, file: None, claim, fresh, hasher, written: 0, validator: None, memory: None });
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&writer.path) else { return Ok(writer) };
-        if file.try_lock().is_err() {
+        if !is_ours(&file, &writer.path)? {
             // Another writer is at it, perhaps one that lost its lease: keep out of its way.
             writer.path.set_extension(format!("{}.part", Uuid::new_v4().simple()));
             return Ok(writer);
@@ -326,10 +364,12 @@ impl<H: Hashing> Writer<H> {
         if self.file.is_none() {
             self.create()?;
         }
+        self.claim.ensure(piece.len() as u64)?;
         self.hasher.update(piece);
         if let Some(file) = &mut self.file {
             file.write_all(piece)?;
         }
+        self.claim.wrote(piece.len() as u64);
         self.written += piece.len() as u64;
         Ok(())
     }
@@ -337,7 +377,7 @@ impl<H: Hashing> Writer<H> {
     /// Makes the file; the validator beside it first, so that no bytes are ever taken for those of another one.
     fn create(&mut self) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
-        if file.try_lock().is_err() {
+        if !is_ours(&file, &self.path)? {
             self.path.set_extension(format!("{}.part", Uuid::new_v4().simple()));
             return self.create();
         }
@@ -390,16 +430,13 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| spool_error(folder, error))
 }
 
-fn sweep(folder: &Path) -> io::Result<()> {
-    let Some(oldest) = SystemTime::now().checked_sub(KEEP_FOR) else { return Ok(()) };
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let stale = entry.metadata().and_then(|metadata| metadata.modified()).is_ok_and(|modified| modified < oldest);
-        if stale && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            remove(&entry.path())?;
-        }
+/// Takes the lock on a file of the spool; false when somebody else has it, or has removed the file since it was opened.
+fn is_ours(file: &File, path: &Path) -> io::Result<bool> {
+    if file.try_lock().is_err() {
+        return Ok(false);
     }
-    Ok(())
+    let opened = file.metadata()?;
+    Ok(fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (opened.dev(), opened.ino())))
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -534,6 +571,37 @@ mod tests {
         second.write(noise(PIECE_BYTES)).await.unwrap();
         assert_eq!(second.finish(&Checksums::none()).await.unwrap().digests, Digests::of(&noise(PIECE_BYTES)));
         assert_eq!(first.finish(&Checksums::none()).await.unwrap().digests, Digests::of(&noise(2 * PIECE_BYTES)));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_on_the_disk_is_refused_before_it_comes_or_while_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, blobs) = intake(folder.path(), u64::MAX);
+        let limit = 4 * PIECE_BYTES as u64;
+        let intake = intake.limited(SpoolLimits { max_bytes: limit, keep_free: 0 });
+        let mut first = intake.spool("a").await.unwrap();
+        let refused = first.expect(limit + 1).await.unwrap_err();
+        assert!(matches!(refused, Error::Spool { .. }) && refused.chain().contains("no space left"), "{refused}");
+
+        let mut first = intake.spool("a").await.unwrap();
+        first.expect(limit / 2).await.unwrap();
+        let mut second = intake.spool("b").await.unwrap();
+        second.expect(limit / 2).await.unwrap();
+        let mut third = intake.clone().spool("c").await.unwrap();
+        assert!(third.expect(limit / 2).await.is_err(), "all of it is claimed");
+        let mut unannounced = intake.spool("d").await.unwrap();
+        unannounced.write(noise(10)).await.unwrap();
+        unannounced.write(noise(PIECE_BYTES)).await.unwrap();
+        assert!(unannounced.write(noise(PIECE_BYTES)).await.is_err(), "no room was left for what came before");
+        drop(unannounced);
+
+        first.write(noise(2 * PIECE_BYTES)).await.unwrap();
+        let received = first.finish(&Checksums::none()).await.unwrap();
+        assert_eq!(blobs.stat(&received.digests.sha256).await.unwrap(), Some(limit / 2));
+        let mut third = intake.spool("c").await.unwrap();
+        third.expect(limit / 2).await.unwrap();
+        drop((second, third));
+        assert_eq!(files(folder.path()), 0);
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ pub use crate::{
     error::{Error, Problem, Result},
     fetcher::{Failure, Fetched, Fetcher, ProgressMeter, ResolvedTag, TagResolver},
     image::{ImageName, ImageReference, Platform, PlatformChoice, Registry, Repository},
-    intake::{Intake, Received, Spool},
+    intake::{Intake, Received, Spool, SpoolLimits},
     lease::{Job, Lease, LeaseRequest},
     mirror::{Held, Mirror, Options, Resolution},
     miss::{Miss, MissReport},

@@ -56,6 +56,9 @@ impl FileFetcher {
         let Opened { answer, total } = self.open(uri, expected, &mut spool).await?;
         check_total(total, intake.max_bytes())?;
         check_end(&answer.response, total.is_some() || !expected.is_empty())?;
+        if let Some(total) = total {
+            spool.expect(total).await?;
+        }
         let content = content_of(&answer);
         let body = answer.response.into_body();
         meter.set_total(total);

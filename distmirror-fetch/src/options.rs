@@ -44,6 +44,8 @@ pub struct WorkerOptions {
     pub workers: usize,
     /// How many of them may be from the same host; at least 1.
     pub per_host: usize,
+    /// How long to wait from one fetch to the next from the same host, however long it takes.
+    pub per_host_pause: Duration,
     /// How many more attempts follow by themselves after the first one failed.
     pub retries: u32,
     /// How long a lease holds without being renewed: after so long another process goes on where this one died.
@@ -60,6 +62,7 @@ impl Default for WorkerOptions {
             name: format!("worker-{}", Uuid::new_v4().simple()),
             workers: 8,
             per_host: 4,
+            per_host_pause: Duration::ZERO,
             retries: 5,
             lease_for: Duration::from_secs(20),
             poll_interval: Duration::from_secs(1),

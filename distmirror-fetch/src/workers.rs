@@ -7,13 +7,14 @@ use std::{
     collections::{HashMap, HashSet},
     pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 use distmirror_core::{ArtifactId, Fetcher, Intake, Job, Lease, LeaseRequest, Mirror, Result};
 use jiff::Timestamp;
 use tokio::{
     task::{Id, JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -60,12 +61,13 @@ impl Workers {
                 tracing::warn!(error = error.chain(), "cannot look for due fetches; trying again until it works");
             }
             catalog_answers = taken.is_ok();
+            let next_look = running.next_look(self.options().poll_interval);
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 _ = running.next_end(), if !running.is_empty() => {}
                 () = due => {}
-                () = sleep(self.options().poll_interval) => {}
+                () = sleep_until(next_look) => {}
             }
         }
         self.wind_down(running).await;
@@ -82,7 +84,11 @@ impl Workers {
         loop {
             let taken = self.take_up(&mut running).await;
             let Some((artifact, outcome)) = running.next_end().await else {
-                return taken.map(|()| OnceReport { done, failed: failed.len() });
+                match running.resting.next_turn() {
+                    Some(turn) if taken.is_ok() => sleep_until(turn).await,
+                    _ => return taken.map(|()| OnceReport { done, failed: failed.len() }),
+                }
+                continue;
             };
             match outcome {
                 Outcome::Done => {
@@ -104,7 +110,7 @@ impl Workers {
     /// Leases jobs for all free slots, and starts them.
     async fn take_up(&self, running: &mut Running) -> Result<()> {
         loop {
-            let (limit, busy_hosts) = running.room(self.options().workers.max(1), self.options().per_host.max(1));
+            let (limit, busy_hosts) = running.room(self.options());
             if limit == 0 {
                 return Ok(());
             }
@@ -114,6 +120,7 @@ impl Workers {
             let jobs = job::in_time(lease_for, self.bench.catalog.lease(&request, Timestamp::now())).await?;
             let all_there_is = jobs.len() < limit;
             for job in jobs {
+                running.resting.rest(job.artifact.name.host(), self.options().per_host_pause, Instant::now());
                 running.start(&self.bench, job);
             }
             if all_there_is {
@@ -138,6 +145,7 @@ impl Workers {
 struct Running {
     tasks: JoinSet<Outcome>,
     jobs: HashMap<Id, (Lease, String)>,
+    resting: Resting,
 }
 
 impl Running {
@@ -145,17 +153,27 @@ impl Running {
         self.tasks.is_empty()
     }
 
+    /// When to look for due fetches if nothing happens before: a host may have rested long enough.
+    fn next_look(&self, poll_interval: Duration) -> Instant {
+        let next = Instant::now() + poll_interval;
+        self.resting.next_turn().map_or(next, |turn| turn.min(next))
+    }
+
     /// How many more jobs can be leased at once, and from which hosts none: whatever hosts they turn out to be of, no
-    /// host gets more than `per_host`.
-    fn room(&self, workers: usize, per_host: usize) -> (usize, Vec<String>) {
+    /// host gets more than `per_host`, and none that rests gets any.
+    fn room(&mut self, options: &WorkerOptions) -> (usize, Vec<String>) {
+        let (workers, per_host) = (options.workers.max(1), options.per_host.max(1));
         let mut by_host: HashMap<&str, usize> = HashMap::new();
         for (_, host) in self.jobs.values() {
             *by_host.entry(host).or_default() += 1;
         }
         let (busy, others): (Vec<_>, Vec<_>) = by_host.into_iter().partition(|(_, count)| *count >= per_host);
         let least_room = others.into_iter().map(|(_, count)| per_host - count).min().unwrap_or(per_host);
-        let limit = workers.saturating_sub(self.jobs.len()).min(least_room);
-        (limit, busy.into_iter().map(|(host, _)| host.to_owned()).collect())
+        // Two jobs of one batch may be from the same host.
+        let at_once = if options.per_host_pause.is_zero() { least_room } else { 1 };
+        let limit = workers.saturating_sub(self.jobs.len()).min(at_once);
+        let busy = busy.into_iter().map(|(host, _)| host.to_owned());
+        (limit, busy.chain(self.resting.hosts(Instant::now())).collect())
     }
 
     fn start(&mut self, bench: &Arc<Bench>, job: Job) {
@@ -203,6 +221,29 @@ fn died(error: &JoinError) -> Outcome {
     Outcome::Lost
 }
 
+/// Hosts from which nothing more is fetched for a moment, because a fetch from there has just begun.
+#[derive(Debug, Default)]
+struct Resting(HashMap<String, Instant>);
+
+impl Resting {
+    fn rest(&mut self, host: String, pause: Duration, now: Instant) {
+        if !pause.is_zero() {
+            self.0.insert(host, now + pause);
+        }
+    }
+
+    /// All that rest still.
+    fn hosts(&mut self, now: Instant) -> Vec<String> {
+        self.0.retain(|_, until| *until > now);
+        self.0.keys().cloned().collect()
+    }
+
+    /// When the next one has rested enough.
+    fn next_turn(&self) -> Option<Instant> {
+        self.0.values().min().copied()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +258,7 @@ mod tests {
             ("a a a a b b b b", 8, 4, (0, "a b")),
             ("a a a", 16, 32, (13, "")),
         ] {
+            let options = WorkerOptions { workers, per_host, ..WorkerOptions::default() };
             let mut running = Running::default();
             for host in hosts.split_whitespace() {
                 let task = running.tasks.spawn(async { Outcome::Done });
@@ -224,9 +266,23 @@ mod tests {
                     Lease { artifact: ArtifactId::new(), token: uuid::Uuid::new_v4(), expires_at: Timestamp::MAX };
                 running.jobs.insert(task.id(), (lease, host.to_owned()));
             }
-            let (limit, mut busy) = running.room(workers, per_host);
+            let (limit, mut busy) = running.room(&options);
             busy.sort();
             assert_eq!((limit, busy.join(" ").as_str()), expected, "{hosts}");
         }
+    }
+
+    #[test]
+    fn hosts_rest_as_long_as_they_should() {
+        let mut resting = Resting::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        resting.rest("quick.test".to_owned(), Duration::ZERO, start);
+        assert_eq!((resting.hosts(start), resting.next_turn()), (vec![], None));
+        resting.rest("b.test".to_owned(), Duration::from_secs(3), start);
+        resting.rest("a.test".to_owned(), Duration::from_secs(2), start);
+        assert_eq!((resting.hosts(after(1)).len(), resting.next_turn()), (2, Some(after(2))));
+        assert_eq!((resting.hosts(after(2)), resting.next_turn()), (vec!["b.test".to_owned()], Some(after(3))));
+        assert!(resting.hosts(after(3)).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use super::{
     AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig, ProxyConfig,
     Secret, SecretSource, UpkeepConfig, parse,
     settings::Settings,
-    value::{Fields, Value, boolean, duration, list, number, option, rate, size, text},
+    value::{Fields, Value, boolean, duration, duration_or_none, list, number, option, size, size_or_none, text},
 };
 
 /// Reads everything. What cannot be read keeps its default, and the problem is noted in `settings`.
@@ -65,13 +65,16 @@ fn admin(settings: &mut Settings, admin: &mut AdminConfig) {
 fn fetch(settings: &mut Settings, fetch: &mut FetchConfig) {
     settings.read("fetch.workers", &mut fetch.workers, number(1..=1000));
     settings.read("fetch.per_host", &mut fetch.per_host, number(1..=1000));
+    settings.read("fetch.per_host_pause", &mut fetch.per_host_pause, duration_or_none);
     settings.read("fetch.max_file_bytes", &mut fetch.max_file_bytes, size);
+    settings.read("fetch.max_spool_bytes", &mut fetch.max_spool_bytes, size);
+    settings.read("fetch.keep_free", &mut fetch.keep_free, size_or_none);
     settings.read("fetch.connect_timeout", &mut fetch.connect_timeout, duration);
     settings.read("fetch.idle_timeout", &mut fetch.idle_timeout, duration);
     settings.read("fetch.retries", &mut fetch.retries, number(0..=1000));
     settings.read("fetch.allow_addresses", &mut fetch.allow_addresses, list(text(parse::address_range)));
     settings.read("fetch.trusted_roots", &mut fetch.trusted_roots, list(text(path)));
-    settings.read("fetch.minimum_rate", &mut fetch.minimum_rate, rate);
+    settings.read("fetch.minimum_rate", &mut fetch.minimum_rate, size_or_none);
     settings.read("fetch.require_checksum", &mut fetch.require_checksum, boolean);
     settings.read("fetch.allow_downgrade", &mut fetch.allow_downgrade, boolean);
     settings.read("fetch.rescue", &mut fetch.rescue, list(text(parse::rescue_url)));

@@ -78,6 +78,9 @@ fn every_key_is_read() {
             [fetch]
             workers = 1
             per_host = 2
+            per_host_pause = "2s"
+            max_spool_bytes = "5 GiB"
+            keep_free = 0
             max_file_bytes = "4 GiB"
             connect_timeout = "500ms"
             idle_timeout = "5m"
@@ -135,6 +138,9 @@ fn check_fetch(fetch: &FetchConfig, pem: &str) {
         FetchConfig {
             workers: 1,
             per_host: 2,
+            per_host_pause: Duration::from_secs(2),
+            max_spool_bytes: 5 << 30,
+            keep_free: 0,
             max_file_bytes: 4 << 30,
             connect_timeout: Duration::from_millis(500),
             idle_timeout: Duration::from_secs(300),

@@ -44,6 +44,15 @@ impl Value {
         }
     }
 
+    /// Whether it is 0, which needs no unit.
+    fn is_zero(&self) -> bool {
+        match self {
+            Self::Integer(number) => *number == 0,
+            Self::Text(text) => text.trim() == "0",
+            _ => false,
+        }
+    }
+
     /// Whether it says as good as nothing: an empty text or list, or `false`.
     pub(super) fn is_empty(&self) -> bool {
         match self {
@@ -168,13 +177,9 @@ pub(super) fn size(value: &Value) -> Result<u64, String> {
     }
 }
 
-/// A number of bytes a second; 0 for no limit.
-pub(super) fn rate(value: &Value) -> Result<u64, String> {
-    match value {
-        Value::Integer(0) => Ok(0),
-        Value::Text(text) if text.trim() == "0" => Ok(0),
-        other => size(other),
-    }
+/// A number of bytes, or of bytes a second; 0 for none, or no limit.
+pub(super) fn size_or_none(value: &Value) -> Result<u64, String> {
+    if value.is_zero() { Ok(0) } else { size(value) }
 }
 
 /// A time span.
@@ -183,6 +188,11 @@ pub(super) fn duration(value: &Value) -> Result<Duration, String> {
         Value::Text(text) => parse::duration(text),
         other => Err(other.is_not("a time span with its unit in quotes, as in `\"30s\"`")),
     }
+}
+
+/// A time span; 0 for none.
+pub(super) fn duration_or_none(value: &Value) -> Result<Duration, String> {
+    if value.is_zero() { Ok(Duration::ZERO) } else { duration(value) }
 }
 
 /// A text that another library reads: numbers and truth values become text.

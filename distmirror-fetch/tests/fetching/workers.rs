@@ -195,6 +195,30 @@ async fn a_declaration_wakes_the_workers() {
 }
 
 #[tokio::test]
+async fn a_host_rests_between_two_fetches_and_others_need_not_wait() {
+    let site = Site::new();
+    for uri in ["http://a.test/1", "http://a.test/2", "http://b.test/1", "http://a.test/3"] {
+        site.declare(uri).await;
+    }
+    let pause = Duration::from_millis(100);
+    let began = std::time::Instant::now();
+    let report = site.workers(WorkerOptions { per_host_pause: pause, ..options() }).run_once().await.unwrap();
+    assert_eq!(report, OnceReport { done: 4, failed: 0 });
+    assert!(began.elapsed() >= 2 * pause, "{:?}", began.elapsed());
+
+    let gated = site.declare("http://a.test/gated").await;
+    let other = site.declare("http://a.test/4").await;
+    let workers = site.start(WorkerOptions { per_host_pause: Duration::from_secs(3600), ..options() });
+    site.wait_for_running(1).await;
+    let elsewhere = site.declare("http://c.test/1").await;
+    site.wait_for(elsewhere, State::Present).await;
+    assert_eq!(site.artifact(other).await.state, State::Pending, "it is not its turn yet");
+    site.fetcher.gate.add_permits(1);
+    site.wait_for(gated, State::Present).await;
+    workers.stop().await;
+}
+
+#[tokio::test]
 async fn what_another_process_declared_is_found() {
     let site = Site::new();
     let workers = site.start(options());
