@@ -23,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use distmirror_core::SpoolLimits;
+use distmirror_core::{Authority, SpoolLimits};
 use url::Url;
 
 use self::settings::Settings;
@@ -160,6 +160,21 @@ pub struct FetchConfig {
     pub referrers: bool,
     /// Who may sign in where.
     pub credentials: Vec<CredentialsConfig>,
+    /// The proxy on the way out, if there is one.
+    pub proxy: Option<OutboundProxyConfig>,
+}
+
+/// `fetch.proxy` and what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundProxyConfig {
+    /// Where it is.
+    pub authority: Authority,
+    /// Who signs in there, if it wants that.
+    pub username: Option<String>,
+    /// With which password.
+    pub password: Option<SecretSource>,
+    /// Domains and addresses that are reached without it.
+    pub except: Vec<String>,
 }
 
 /// `[[fetch.credentials]]`
@@ -312,6 +327,7 @@ impl Default for FetchConfig {
             rescue: Vec::new(),
             referrers: true,
             credentials: Vec::new(),
+            proxy: None,
         }
     }
 }

@@ -20,8 +20,8 @@ use distmirror_backends::{
 };
 use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror, SpoolLimits, upkeep::Damage};
 use distmirror_fetch::{
-    Credentials, FetchOptions, FileFetcher, FileOptions, ImageFetcher, ImageOptions, OnceReport, RollingScrub,
-    ScrubOptions, UpstreamClient, UpstreamWatch, WatchOptions, WorkerOptions, Workers,
+    Credentials, FetchOptions, FileFetcher, FileOptions, ImageFetcher, ImageOptions, OnceReport, OutboundProxy,
+    RollingScrub, ScrubOptions, UpstreamClient, UpstreamWatch, WatchOptions, WorkerOptions, Workers,
 };
 use distmirror_proxy::{CertificateAuthority, Proxy};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, CredentialsConfig, SecretSource, default_public_url},
+    config::{Config, CredentialsConfig, OutboundProxyConfig, SecretSource, default_public_url},
     telemetry,
 };
 
@@ -278,6 +278,7 @@ fn build_client(config: &Config) -> Result<UpstreamClient, Error> {
     let options = FetchOptions {
         allow_addresses: config.fetch.allow_addresses.clone(),
         own_listeners: own,
+        proxy: config.fetch.proxy.as_ref().map(read_outbound_proxy).transpose()?,
         trusted_roots: read_roots(&config.fetch.trusted_roots)?,
         connect_timeout: config.fetch.connect_timeout,
         idle_timeout: config.fetch.idle_timeout,
@@ -336,19 +337,31 @@ impl Upkeep {
     }
 }
 
+fn read_outbound_proxy(config: &OutboundProxyConfig) -> Result<OutboundProxy, Error> {
+    let OutboundProxyConfig { authority, username, password, except } = config.clone();
+    let password = password.as_ref().map(read_secret).transpose();
+    let password = password.map_err(|problem| Error::Configuration { key: "fetch.proxy_password_file", problem })?;
+    let credentials = username.map(|username| (username, password.unwrap_or_default()));
+    Ok(OutboundProxy { authority, credentials, except })
+}
+
+fn read_secret(source: &SecretSource) -> Result<String, String> {
+    match source {
+        SecretSource::Here(secret) => Ok(secret.expose().to_owned()),
+        SecretSource::File(file) => {
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+            Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+        }
+    }
+}
+
 fn read_credentials(config: &CredentialsConfig) -> Result<Credentials, Error> {
     let problem = |problem: String| Error::Configuration {
         key: "fetch.credentials",
         problem: format!("of `{}`: {problem}", config.host.escape_debug()),
     };
-    let secret = match &config.secret {
-        SecretSource::Here(secret) => secret.expose().to_owned(),
-        SecretSource::File(file) => {
-            let text = std::fs::read_to_string(file);
-            let text = text.map_err(|error| problem(format!("cannot read `{}`: {error}", file.display())))?;
-            text.trim_end_matches(['\r', '\n']).to_owned()
-        }
-    };
+    let secret = read_secret(&config.secret).map_err(problem)?;
     let CredentialsConfig { host, username, token_hosts, .. } = config.clone();
     let credentials = Credentials { host, username, secret, token_hosts };
     credentials.check().map_err(problem)?;

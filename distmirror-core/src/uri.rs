@@ -9,7 +9,7 @@
 
 use std::{
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -86,6 +86,15 @@ impl Host {
             return name.parse().map(Self::V4).map_err(|_| UriError::new(message()));
         }
         Ok(Self::Name(name))
+    }
+
+    /// The address, if it is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::V4(address) => Some(IpAddr::V4(*address)),
+            Self::V6(address) => Some(IpAddr::V6(*address)),
+        }
     }
 
     /// The host without brackets: a name, or an address as `std` prints it.

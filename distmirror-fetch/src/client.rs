@@ -5,6 +5,7 @@
 
 use std::{
     error::Error as StdError,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -20,7 +21,7 @@ use hyper_util::{
 use tokio::time::timeout;
 
 use crate::{
-    AddressPolicy, Error, FetchOptions,
+    AddressPolicy, Error, FetchOptions, OutboundProxy,
     connect::{GuardedConnector, PeerCertificate},
     headers, redirect, tls,
     transfer::Pace,
@@ -30,6 +31,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct UpstreamClient {
     http: Client<GuardedConnector, Empty<Bytes>>,
+    proxy: Option<Arc<OutboundProxy>>,
     /// From asking to the header of the answer, connecting included.
     header_timeout: Duration,
     pace: Pace,
@@ -78,14 +80,15 @@ impl UpstreamClient {
     pub fn new(options: &FetchOptions) -> Result<Self, Error> {
         let policy = AddressPolicy::new(&options.allow_addresses, options.own_listeners.clone())?;
         let tls = tls::client_config(&options.trusted_roots)?;
+        let proxy = options.proxy.clone().map(Arc::new);
         let http = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .build(GuardedConnector::new(policy, tls, options.connect_timeout));
+            .build(GuardedConnector::new(policy, proxy.clone(), tls, options.connect_timeout));
         let header_timeout = options.connect_timeout.saturating_add(options.idle_timeout);
         let pace = Pace { idle_timeout: options.idle_timeout, minimum_rate: options.minimum_rate };
-        Ok(Self { http, header_timeout, pace })
+        Ok(Self { http, proxy, header_timeout, pace })
     }
 
     /// How slow a body may come.
@@ -144,7 +147,10 @@ impl UpstreamClient {
     ) -> Result<Response<Incoming>, Failure> {
         let attempted = || format!("cannot fetch `{}`", uri.redacted());
         let request = request(method, uri, headers, authorization);
-        let request = request.map_err(|error| Failure::because(attempted(), &error))?;
+        let mut request = request.map_err(|error| Failure::because(attempted(), &error))?;
+        if let Some(authorization) = self.proxy.as_ref().and_then(|proxy| proxy.authorization_for(uri)) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
+        }
         match timeout(self.header_timeout, self.send(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(Failure::because(attempted(), cause(&error))),

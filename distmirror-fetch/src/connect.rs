@@ -1,6 +1,6 @@
 //! The connector of the upstream client: resolves once, checks every address, dials only what it checked.
 //!
-//! No proxy of the environment is looked at. There is no second look-up between the check and the dial, and an answer
+//! No proxy of the environment is looked at; for one of the configuration see [`outbound`](crate::outbound). There is no second look-up between the check and the dial, and an answer
 //! with one address that is not allowed is refused as a whole.
 
 use std::{
@@ -28,7 +28,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tower_service::Service;
 
-use crate::{AddressPolicy, Error, error};
+use crate::{AddressPolicy, Error, OutboundProxy, Refusal, error};
 
 /// SHA-256 of the certificate that the server showed; an extension of every response that came over TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +38,19 @@ pub struct PeerCertificate(pub Sha256);
 #[derive(Debug, Clone)]
 pub(crate) struct GuardedConnector {
     policy: Arc<AddressPolicy>,
+    proxy: Option<Arc<OutboundProxy>>,
     tls: Arc<ClientConfig>,
     connect_timeout: Duration,
 }
 
 impl GuardedConnector {
-    pub(crate) fn new(policy: AddressPolicy, tls: ClientConfig, connect_timeout: Duration) -> Self {
-        Self { policy: Arc::new(policy), tls: Arc::new(tls), connect_timeout }
+    pub(crate) fn new(
+        policy: AddressPolicy,
+        proxy: Option<Arc<OutboundProxy>>,
+        tls: ClientConfig,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self { policy: Arc::new(policy), proxy, tls: Arc::new(tls), connect_timeout }
     }
 
     async fn connect(self, uri: http::Uri) -> Result<TokioIo<UpstreamStream>, Error> {
@@ -52,21 +58,45 @@ impl GuardedConnector {
         let text = uri.authority().map_or("", http::uri::Authority::as_str);
         let authority = Authority::parse(text, if secure { 443 } else { 80 })
             .map_err(|error| Error::Host { host: text.to_owned(), problem: error.to_string() })?;
-        let addresses = self.addresses(&authority).await?;
-        let stream = self.dial(&authority, &addresses).await?;
-        let stream = if secure { self.secure(&authority, stream).await? } else { UpstreamStream::Plain(stream) };
-        Ok(TokioIo::new(stream))
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.leads_to(&authority.host));
+        let stream = match proxy {
+            None => {
+                let addresses = self.addresses(&authority).await?;
+                self.dial(&authority, &addresses).await?
+            }
+            Some(proxy) => self.through(proxy, &authority, secure).await?,
+        };
+        Ok(TokioIo::new(match (secure, proxy) {
+            (true, _) => self.secure(&authority, stream).await?,
+            (false, None) => UpstreamStream::Plain(stream),
+            (false, Some(_)) => UpstreamStream::Proxied(stream),
+        }))
+    }
+
+    /// A connection to the proxy, and with `tunnel` through it to the host.
+    async fn through(&self, proxy: &OutboundProxy, authority: &Authority, tunnel: bool) -> Result<TcpStream, Error> {
+        self.policy.check_unresolved(authority).map_err(|refusal| match authority.host.address() {
+            Some(address) => not_allowed(authority, address, refusal),
+            None => Error::NameNotAllowed { host: authority.host.to_string(), refusal },
+        })?;
+        // Who configures a proxy says thereby that its address may be reached.
+        let addresses = resolve(&proxy.authority).await?;
+        let stream = self.dial(&proxy.authority, &addresses).await?;
+        if !tunnel {
+            return Ok(stream);
+        }
+        self.in_time(proxy.tunnel(stream, authority)).await.map_err(|source| Error::Proxy {
+            proxy: proxy.authority.to_string(),
+            host: authority.to_string(),
+            source,
+        })
     }
 
     /// Every address of the host, each of them allowed.
     async fn addresses(&self, authority: &Authority) -> Result<Vec<SocketAddr>, Error> {
         let addresses = resolve(authority).await?;
         for address in &addresses {
-            self.policy.check(*address).map_err(|refusal| Error::AddressNotAllowed {
-                host: authority.host.to_string(),
-                address: address.ip(),
-                refusal,
-            })?;
+            self.policy.check(*address).map_err(|refusal| not_allowed(authority, address.ip(), refusal))?;
         }
         Ok(addresses)
     }
@@ -115,15 +145,15 @@ impl Service<http::Uri> for GuardedConnector {
 }
 
 async fn resolve(authority: &Authority) -> Result<Vec<SocketAddr>, Error> {
-    let literal = match &authority.host {
-        Host::Name(name) => {
-            let answer = tokio::net::lookup_host((name.as_str(), authority.port)).await;
-            return answer.map(Iterator::collect).map_err(|source| unresolvable(authority, source));
-        }
-        Host::V4(address) => IpAddr::V4(*address),
-        Host::V6(address) => IpAddr::V6(*address),
-    };
-    Ok(vec![SocketAddr::new(literal, authority.port)])
+    if let Some(literal) = authority.host.address() {
+        return Ok(vec![SocketAddr::new(literal, authority.port)]);
+    }
+    let answer = tokio::net::lookup_host((authority.host.bare(), authority.port)).await;
+    answer.map(Iterator::collect).map_err(|source| unresolvable(authority, source))
+}
+
+fn not_allowed(authority: &Authority, address: IpAddr, refusal: Refusal) -> Error {
+    Error::AddressNotAllowed { host: authority.host.to_string(), address, refusal }
 }
 
 fn unresolvable(authority: &Authority, source: io::Error) -> Error {
@@ -139,13 +169,15 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, Error> {
 #[derive(Debug)]
 pub(crate) enum UpstreamStream {
     Plain(TcpStream),
+    /// To a proxy, which is told in each request where it is to go.
+    Proxied(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl UpstreamStream {
     fn inner(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
         let inner: &mut dyn ReadWrite = match self.get_mut() {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream) | Self::Proxied(stream) => stream,
             Self::Tls(stream) => stream.as_mut(),
         };
         Pin::new(inner)
@@ -158,7 +190,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
 
 impl Connection for UpstreamStream {
     fn connected(&self) -> Connected {
-        let Self::Tls(stream) = self else { return Connected::new() };
+        let stream = match self {
+            Self::Plain(_) => return Connected::new(),
+            Self::Proxied(_) => return Connected::new().proxy(true),
+            Self::Tls(stream) => stream,
+        };
         let (_, session) = stream.get_ref();
         let connected = match session.peer_certificates().and_then(<[_]>::first) {
             Some(leaf) => Connected::new().extra(PeerCertificate(Sha256::of(leaf))),

@@ -55,6 +55,25 @@ pub enum Error {
         /// Why not.
         refusal: Refusal,
     },
+    /// The name may not be asked for through the proxy.
+    #[error("address not allowed: {host}, {refusal}")]
+    NameNotAllowed {
+        /// The host.
+        host: String,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// The proxy on the way out does not lead there.
+    #[error("the proxy `{proxy}` opens no way to `{host}`")]
+    Proxy {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// Host and port of upstream.
+        host: String,
+        /// What it answered.
+        #[source]
+        source: io::Error,
+    },
     /// No address of the host accepts connections.
     #[error("cannot connect to `{host}` at {address}")]
     Unreachable {

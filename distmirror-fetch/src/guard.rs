@@ -8,6 +8,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
 };
 
+use distmirror_core::{Authority, Host};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::Error;
@@ -36,6 +37,8 @@ pub enum Refusal {
     NotPublic,
     /// This mirror itself listens there.
     OwnListener,
+    /// It is the name of something in a local network.
+    LocalName,
 }
 
 impl fmt::Display for Refusal {
@@ -43,6 +46,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::NotPublic => "which is not public; see fetch.allow_addresses",
             Self::OwnListener => "where this mirror itself listens",
+            Self::LocalName => "which is the name of something in a local network; see fetch.proxy_except",
         })
     }
 }
@@ -74,6 +78,32 @@ impl AddressPolicy {
         if allowed { Ok(()) } else { Err(Refusal::NotPublic) }
     }
 }
+
+impl AddressPolicy {
+    /// Whether a host may be asked for of somebody else, who resolves it and dials it: an address by the rules for addresses, a
+    /// name unless it can only be one of a local network.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_unresolved(&self, authority: &Authority) -> Result<(), Refusal> {
+        match (authority.host.address(), &authority.host) {
+            (Some(address), _) => self.check(SocketAddr::new(address, authority.port)),
+            (None, Host::Name(name)) if is_local_name(name) => Err(Refusal::LocalName),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a name has no dot, or ends as only names of local networks do.
+fn is_local_name(name: &str) -> bool {
+    let name = name.trim_end_matches('.');
+    !name.contains('.')
+        || LOCAL_DOMAINS.iter().any(|domain| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+}
+
+/// RFC 6761, RFC 6762 with its appendix G, RFC 8375, and what is reserved for private use in the root zone.
+const LOCAL_DOMAINS: [&str; 9] =
+    ["localhost", "local", "home.arpa", "internal", "intranet", "private", "corp", "home", "lan"];
 
 /// A network that may be reached although it is not public.
 #[derive(Debug, Clone)]

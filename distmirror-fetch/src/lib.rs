@@ -15,6 +15,7 @@ mod headers;
 mod image;
 mod job;
 mod options;
+mod outbound;
 mod redirect;
 mod registry;
 mod resume;
@@ -33,6 +34,7 @@ pub use crate::{
     guard::{AddressPolicy, Refusal, is_public},
     image::{ImageFetcher, ImageOptions},
     options::{FetchOptions, WorkerOptions},
+    outbound::OutboundProxy,
     upkeep::{RollingScrub, ScrubOptions},
     watch::{UpstreamWatch, WatchOptions},
     workers::{OnceReport, Workers},

@@ -4,6 +4,8 @@ use std::{net::SocketAddr, time::Duration};
 
 use uuid::Uuid;
 
+use crate::OutboundProxy;
+
 /// How upstream is reached.
 #[derive(Debug, Clone)]
 pub struct FetchOptions {
@@ -11,6 +13,8 @@ pub struct FetchOptions {
     pub allow_addresses: Vec<String>,
     /// Where this mirror itself listens: never reached, whatever is allowed.
     pub own_listeners: Vec<SocketAddr>,
+    /// The proxy on the way out, if there is one.
+    pub proxy: Option<OutboundProxy>,
     /// Certificates that are trusted besides those of the system: texts in PEM form, each with one or more of them.
     pub trusted_roots: Vec<String>,
     /// How long one address may take to accept a connection, and the TLS handshake after that.
@@ -27,6 +31,7 @@ impl Default for FetchOptions {
         Self {
             allow_addresses: Vec::new(),
             own_listeners: Vec::new(),
+            proxy: None,
             trusted_roots: Vec::new(),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

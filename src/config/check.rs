@@ -91,9 +91,12 @@ fn files(config: &Config, settings: &mut Settings) {
     for root in &config.fetch.trusted_roots {
         file("fetch.trusted_roots", root, settings);
     }
-    for credentials in &config.fetch.credentials {
-        if let SecretSource::File(path) = &credentials.secret {
-            file("fetch.credentials", path, settings);
+    let of_proxy = config.fetch.proxy.iter().filter_map(|proxy| proxy.password.as_ref());
+    let of_proxy = of_proxy.map(|secret| ("fetch.proxy_password_file", secret));
+    let credentials = config.fetch.credentials.iter().map(|credentials| ("fetch.credentials", &credentials.secret));
+    for (key, secret) in credentials.chain(of_proxy) {
+        if let SecretSource::File(path) = secret {
+            file(key, path, settings);
         }
     }
 }

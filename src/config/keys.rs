@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig, ProxyConfig,
-    Secret, SecretSource, UpkeepConfig, parse,
+    AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig,
+    OutboundProxyConfig, ProxyConfig, Secret, SecretSource, UpkeepConfig, parse,
     settings::Settings,
     value::{Fields, Value, boolean, duration, duration_or_none, list, number, option, size, size_or_none, text},
 };
@@ -78,9 +78,31 @@ fn fetch(settings: &mut Settings, fetch: &mut FetchConfig) {
     settings.read("fetch.require_checksum", &mut fetch.require_checksum, boolean);
     settings.read("fetch.allow_downgrade", &mut fetch.allow_downgrade, boolean);
     settings.read("fetch.rescue", &mut fetch.rescue, list(text(parse::rescue_url)));
-    settings.not_supported("fetch.proxy");
+    outbound_proxy(settings, &mut fetch.proxy);
     settings.read("fetch.referrers", &mut fetch.referrers, boolean);
     settings.read("fetch.credentials", &mut fetch.credentials, list(credentials));
+}
+
+fn outbound_proxy(settings: &mut Settings, proxy: &mut Option<OutboundProxyConfig>) {
+    settings.read_unless_empty("fetch.proxy", proxy, text(|url| parse::outbound_proxy(url).map(Some)));
+    let (mut password_file, mut except) = (None, Vec::new());
+    let has_file =
+        settings.read_unless_empty("fetch.proxy_password_file", &mut password_file, text(|file| path(file).map(Some)));
+    settings.read("fetch.proxy_except", &mut except, list(text(parse::host)));
+    let Some(proxy) = proxy else {
+        for key in ["fetch.proxy_password_file", "fetch.proxy_except"] {
+            if settings.is_written_and_not_empty(key) && !settings.is_reported("fetch.proxy") {
+                settings.report(key, "needs `fetch.proxy` beside it".to_owned());
+            }
+        }
+        return;
+    };
+    proxy.except = except;
+    if has_file && (proxy.username.is_none() || proxy.password.is_some()) {
+        let message = "needs a user name, and no password, in `fetch.proxy`: `http://USER@proxy.example.com:3128`";
+        settings.report("fetch.proxy_password_file", message.to_owned());
+    }
+    proxy.password = proxy.password.take().or(password_file.map(SecretSource::File));
 }
 
 fn upkeep(settings: &mut Settings, upkeep: &mut UpkeepConfig) {

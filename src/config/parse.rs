@@ -1,14 +1,15 @@
 //! From the text of a value to what it means. Pure functions; an error says what to write instead.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use distmirror_backends::{blobs, catalog};
 use distmirror_core::Authority;
 use distmirror_fetch::AddressPolicy;
 use jiff::SignedDuration;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{AuthMode, BackendUrl, LogFormat};
+use super::{AuthMode, BackendUrl, LogFormat, OutboundProxyConfig, Secret, SecretSource};
 
 /// A time span with units: `30s`, `5m`, `500ms`, `1h 30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -101,6 +102,23 @@ pub(super) fn catalog_url(text: &str) -> Result<BackendUrl, String> {
 /// The URL of a blob store.
 pub(super) fn blobs_url(text: &str) -> Result<BackendUrl, String> {
     blobs::check_url(text).map(|()| BackendUrl::new(text))
+}
+
+/// A proxy on the way out, perhaps with a user name and a password.
+pub(super) fn outbound_proxy(text: &str) -> Result<OutboundProxyConfig, String> {
+    // The text may hold a password, and is not shown.
+    let bad = |why: &str| format!("{why}: write it as in `http://proxy.example.com:3128`");
+    let url = Url::parse(text.trim()).map_err(|_| bad("is not a URL"))?;
+    if url.scheme() != "http" || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(bad("is not the `http` URL of a proxy"));
+    }
+    let host = format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
+    let authority = Authority::parse(&host, 80).map_err(|error| bad(&error.to_string()))?;
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Cow::into_owned);
+    let decoded = |text: &str| decoded(text).map_err(|_| bad("has a user name or password that is not UTF-8"));
+    let username = Some(url.username()).filter(|name| !name.is_empty()).map(decoded).transpose()?;
+    let password = url.password().map(decoded).transpose()?.map(|password| SecretSource::Here(Secret::new(password)));
+    Ok(OutboundProxyConfig { authority, username, password, except: Vec::new() })
 }
 
 /// A range of addresses, as [`AddressPolicy`] takes it.

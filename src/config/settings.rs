@@ -129,7 +129,7 @@ impl Settings {
     /// A key whose function comes later: it may be there as long as it asks for nothing.
     pub(super) fn not_supported(&mut self, key: &'static str) {
         self.known.push(key);
-        if self.written.get(key).is_some_and(|setting| !setting.value.is_empty()) {
+        if self.is_written_and_not_empty(key) {
             self.report(key, "is not supported in this version: leave it out".to_owned());
         }
     }
@@ -137,6 +137,11 @@ impl Settings {
     /// Whether a key was written.
     pub(super) fn is_written(&self, key: &str) -> bool {
         self.written.contains_key(key)
+    }
+
+    /// Whether a key was written and asks for something.
+    pub(super) fn is_written_and_not_empty(&self, key: &str) -> bool {
+        self.written.get(key).is_some_and(|setting| !setting.value.is_empty())
     }
 
     /// Notes that something is wrong with a key.

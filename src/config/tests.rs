@@ -92,6 +92,9 @@ fn every_key_is_read() {
             require_checksum = true
             allow_downgrade = true
             rescue = ["https://cas.test/{{algorithm}}/{{hex}}"]
+            proxy = "http://me@proxy.test:3128"
+            proxy_password_file = "{pem}"
+            proxy_except = ["corp.test", "10.0.0.1"]
             [[fetch.credentials]]
             host = "registry.test"
             username = "me"
@@ -152,6 +155,12 @@ fn check_fetch(fetch: &FetchConfig, pem: &str) {
             allow_downgrade: true,
             rescue: vec!["https://cas.test/{algorithm}/{hex}".into()],
             referrers: false,
+            proxy: Some(OutboundProxyConfig {
+                authority: Authority::parse("proxy.test:3128", 80).unwrap(),
+                username: Some("me".into()),
+                password: Some(SecretSource::File(pem.into())),
+                except: vec!["corp.test".into(), "10.0.0.1".into()],
+            }),
             credentials: vec![
                 CredentialsConfig {
                     host: "registry.test".into(),
@@ -312,7 +321,8 @@ fn a_problem_never_shows_a_password() {
         "proxy.public_url = \"http://u:hunter2@x\"",
         "proxy.public_url = \"http://u:hunter2@:99999\"",
         "[blobs.options]\naws_secret_access_key = [\"hunter2\"]",
-        "[fetch]\nproxy = \"http://u:hunter2@x\"",
+        "[fetch]\nproxy = \"https://u:hunter2@x\"",
+        "[fetch]\nproxy = \"http://u:hunter2@x:99999\"",
     ] {
         let found = problems(text, &[]).join("\n");
         assert!(!found.contains("hunter2"), "{found}");
@@ -322,6 +332,7 @@ fn a_problem_never_shows_a_password() {
 #[test]
 fn debug_hides_passwords() {
     let text = "catalog.url = \"postgres://u:hunter2@db/x?sslpassword=hunter2\"\n\
+                fetch.proxy = \"http://u:hunter2@proxy.test\"\n\
                 blobs.url = \"s3://bucket\"\n\
                 blobs.options.aws_secret_access_key = \"hunter2\"\n";
     let shown = format!("{:?}", load(text, &[]).unwrap());
@@ -330,12 +341,35 @@ fn debug_hides_passwords() {
 }
 
 #[test]
+fn a_proxy_on_the_way_out() {
+    let proxy = |text: &str| load(text, &[]).unwrap().fetch.proxy;
+    assert_eq!(proxy("[fetch]\nproxy = \"\"\nproxy_except = []\nproxy_password_file = \"\""), None);
+    let with_password = proxy("fetch.proxy = \"http://me:p%40ss@[::1]/\"").unwrap();
+    assert_eq!(
+        (with_password.authority.to_string().as_str(), with_password.username.as_deref()),
+        ("[::1]:80", Some("me"))
+    );
+    assert_eq!(with_password.password, Some(SecretSource::Here(Secret::new("p@ss"))));
+    for (text, key, problem) in [
+        ("proxy = \"proxy.test:3128\"", "proxy", "is not the `http` URL of a proxy"),
+        ("proxy = \"https://proxy.test:3128\"", "proxy", "is not the `http` URL of a proxy"),
+        ("proxy = \"http://proxy.test/x\"", "proxy", "is not the `http` URL of a proxy"),
+        ("proxy = \"http://u:hunter2@:1\"", "proxy", "is not a URL"),
+    ] {
+        let example = "write it as in `http://proxy.example.com:3128`";
+        check(&format!("[fetch]\n{text}"), &[&format!("2: fetch.{key}: {problem}: {example}")]);
+    }
+    check("fetch.proxy_except = [\"a.test\"]", &["1: fetch.proxy_except: needs `fetch.proxy` beside it"]);
+    let found = problems("[fetch]\nproxy = \"http://proxy.test\"\nproxy_password_file = \"Cargo.toml\"", &[]);
+    assert!(found.len() == 1 && found[0].contains("needs a user name"), "{found:?}");
+}
+
+#[test]
 fn what_comes_later_is_known_and_refused() {
-    check("[proxy]\nlisten_tls = []\ntransparent_http = []\n[fetch]\nproxy = \"\"", &[]);
+    check("[proxy]\nlisten_tls = []\ntransparent_http = []", &[]);
     let later = "is not supported in this version: leave it out";
     check("proxy.listen_tls = [\"127.0.0.1:1\"]", &[&format!("1: proxy.listen_tls: {later}")]);
     check("proxy.transparent_https = [\"127.0.0.1:1\"]", &[&format!("1: proxy.transparent_https: {later}")]);
-    check("fetch.proxy = \"http://proxy.test\"", &[&format!("1: fetch.proxy: {later}")]);
     for bad in ["https://cas.test/", "{hex}", "https://cas.test/{sha256}"] {
         let problem = "is not where a file may be found: write it as in `https://mirror.example.org/{algorithm}/{hex}`";
         check(&format!("fetch.rescue = [\"{bad}\"]"), &[&format!("1: fetch.rescue: `{bad}` {problem}")]);

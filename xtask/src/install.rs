@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 22] = [
+const DEBIAN: [(&str, &str); 23] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
@@ -35,6 +35,7 @@ const DEBIAN: [(&str, &str); 22] = [
     ("htpasswd", "apache2-utils"),
     ("skopeo", "skopeo"),
     ("podman", "podman"),
+    ("tinyproxy", "tinyproxy-bin"),
     ("containerd", "containerd"),
     ("ctr", "containerd"),
 ];

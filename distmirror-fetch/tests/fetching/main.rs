@@ -5,6 +5,7 @@
 mod file;
 mod guard;
 mod images;
+mod outbound;
 mod support;
 mod upkeep;
 mod workers;
