@@ -102,6 +102,8 @@ pub enum ClientCommand {
         #[command(subcommand)]
         kind: DeclareCommand,
     },
+    /// See what upstream says of files, and what else is known, before they are declared
+    Look(LookArgs),
     /// List artifacts, the newest first
     List(ListArgs),
     /// Show everything about an artifact
@@ -168,6 +170,17 @@ pub struct DeclareFileArgs {
     /// The http or https URIs of the files
     #[arg(value_name = "URI", required = true)]
     pub uris: Vec<String>,
+    /// What the file must be.
+    #[command(flatten)]
+    pub checksums: ChecksumArgs,
+    /// Reason, project and so on.
+    #[command(flatten)]
+    pub common: DeclareArgs,
+}
+
+/// Which bytes a file must have.
+#[derive(Debug, Args)]
+pub struct ChecksumArgs {
     /// The SHA-256 that the file must have, in hexadecimal; for one URI only
     #[arg(long, value_name = "HEX", conflicts_with = "integrity")]
     pub sha256: Option<String>,
@@ -183,9 +196,39 @@ pub struct DeclareFileArgs {
     /// The checksum that the file must have, as Subresource Integrity metadata; for one URI only
     #[arg(long, value_name = "SRI")]
     pub integrity: Option<String>,
-    /// Reason, project and so on.
+}
+
+impl ChecksumArgs {
+    /// Each by the name of its field in the API.
+    pub fn fields(&self) -> [(&'static str, &Option<String>); 5] {
+        let Self { sha256, sha512, sha1, md5, integrity } = self;
+        [("sha256", sha256), ("sha512", sha512), ("sha1", sha1), ("md5", md5), ("integrity", integrity)]
+    }
+
+    /// Checksums are those of one file.
+    ///
+    /// # Errors
+    /// What to do about it.
+    pub fn belong_to_one(&self, files: usize) -> Result<(), &'static str> {
+        if files > 1 && self.fields().iter().any(|(_, text)| text.is_some()) {
+            return Err("a checksum belongs to one file: give one URI, or leave out the checksums");
+        }
+        Ok(())
+    }
+}
+
+/// `look`
+#[derive(Debug, Args)]
+pub struct LookArgs {
+    /// The http or https URIs of the files
+    #[arg(value_name = "URI", required = true)]
+    pub uris: Vec<String>,
+    /// What the file would have to be.
     #[command(flatten)]
-    pub common: DeclareArgs,
+    pub checksums: ChecksumArgs,
+    /// The server.
+    #[command(flatten)]
+    pub client: ClientArgs,
 }
 
 /// `declare image`
@@ -401,6 +444,8 @@ mod tests {
             "distmirror declare file http://h/x --reason r",
             "distmirror declare file http://h/x http://h/y --reason r --project p --license MIT --ticket T-1 --wait --json",
             "distmirror declare file http://h/x --reason r --sha256 00",
+            "distmirror look http://h/x http://h/y",
+            "distmirror look http://h/x --sha256 00 --md5 00 --json",
             "distmirror declare file http://h/x --reason r --sha512 00 --sha1 00 --md5 00",
             "distmirror declare file http://h/x --reason r --integrity sha256-x --server http://s --token t",
             "distmirror declare image h/x@sha256:00 i/y@sha256:00 --reason r --platform linux/amd64 --platform linux/arm/v7 --wait",
@@ -434,6 +479,7 @@ mod tests {
             ErrorKind::ArgumentConflict,
         );
         check_refused("distmirror declare file a --reason r --sha256 0 --integrity x", ErrorKind::ArgumentConflict);
+        check_refused("distmirror look", ErrorKind::MissingRequiredArgument);
         check_refused("distmirror quarantine x", ErrorKind::MissingRequiredArgument);
         check_refused("distmirror list --state lost", ErrorKind::InvalidValue);
         check_refused("distmirror list --limit 0", ErrorKind::ValueValidation);

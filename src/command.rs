@@ -9,6 +9,7 @@ mod decide;
 mod declare;
 mod error;
 mod list;
+mod look;
 mod print;
 mod progress;
 pub mod serve;
@@ -68,6 +69,7 @@ async fn perform(command: ClientCommand, out: &mut dyn Write) -> Result<Exit> {
     match command {
         ClientCommand::Declare { kind: DeclareCommand::File(args) } => declare::files(&args, out).await,
         ClientCommand::Declare { kind: DeclareCommand::Image(args) } => declare::images(&args, out).await,
+        ClientCommand::Look(args) => look::look(&args, out).await,
         ClientCommand::List(args) => list::artifacts(&args, out).await,
         ClientCommand::Show(args) => show::artifact(&args, out).await,
         ClientCommand::Misses(args) => list::misses(&args, out).await,

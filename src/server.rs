@@ -409,6 +409,7 @@ fn build_admin(
         ca_pem: authority.map_or_else(found, |authority| authority.pem().to_owned()),
         allowed_hosts: config.admin.allowed_hosts.clone(),
         tag_resolver: Some(Arc::new(upstream.images.clone())),
+        prober: Some(Arc::new(upstream.files.clone())),
         intake,
         scrub_bytes_per_second: Some(config.upkeep.scrub_rate),
     };

@@ -126,6 +126,29 @@ async function follow() {
   }
 }
 
+// Looks at what somebody has just typed, before it is declared. What came later than something newer is dropped.
+let looks = 0;
+async function look(place) {
+  const form = place.closest("form");
+  const number = looks += 1;
+  // Whoever leaves a field by pressing a button wants something else.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  if (isSending || number !== looks) return;
+  const fields = new URLSearchParams(new FormData(form));
+  fields.set("look", "now");
+  place.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: fields });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById(place.id);
+    if (number === looks && fresh) place.replaceChildren(...fresh.childNodes);
+  } catch {
+    // It was only a look.
+  } finally {
+    if (number === looks) place.removeAttribute("aria-busy");
+  }
+}
+
 function countTicked() {
   const ticked = document.querySelectorAll("input[name=ids]:checked").length;
   for (const place of document.querySelectorAll("[data-ticked]")) {
@@ -147,6 +170,12 @@ for (const box of document.querySelectorAll("[data-tick-all]")) {
   });
 }
 document.addEventListener("change", countTicked);
+
+for (const place of document.querySelectorAll("[data-look]")) {
+  place.closest("form").addEventListener("change", (event) => {
+    if (place.dataset.look.split(" ").includes(event.target.name)) look(place);
+  });
+}
 
 prepare(document);
 countTicked();

@@ -1,6 +1,7 @@
 //! Artifacts, misses, scrubs and audit entries as the API shows them. The pages show the same objects.
 
 mod ledger;
+mod preflight;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     ledger::{AuditEntry, Miss},
+    preflight::Preflight,
     upkeep::{Scrub, Watch},
 };
 

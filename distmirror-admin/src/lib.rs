@@ -1,6 +1,6 @@
 //! The front end for the people who declare artifacts: the REST API, the pages, the probes.
 //!
-//! It only calls [`Mirror`], and asks registries through whatever [`TagResolver`] it is handed: it opens no connection, reads
+//! It only calls [`Mirror`], and asks upstream through whatever [`TagResolver`] and [`Prober`] it is handed: it opens no connection, reads
 //! no file and no environment. Everything that a page or the API needs is compiled in, so nothing is ever loaded from outside.
 //!
 //! Start reading at `app` (which address leads where), then `guard` (what is refused before anything else), then
@@ -15,6 +15,7 @@ mod identity;
 mod json;
 mod listing;
 mod pages;
+mod preflight;
 mod probes;
 mod problem;
 mod request;
@@ -26,7 +27,7 @@ mod upload;
 
 use std::{fmt, future::Future, sync::Arc};
 
-use distmirror_core::{Intake, Mirror, TagResolver};
+use distmirror_core::{Intake, Mirror, Prober, TagResolver};
 use tokio::net::TcpListener;
 
 use crate::site::Site;
@@ -45,6 +46,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Asks registries what a tag names; without one, nobody can be asked.
     pub tag_resolver: Option<Arc<dyn TagResolver>>,
+    /// Asks upstream what there is under a URI before it is declared; without one, nobody is asked.
+    pub prober: Option<Arc<dyn Prober>>,
     /// Where bytes come in that people supply by hand; without one, they are refused. It must fill the blob store of the mirror.
     pub intake: Option<Intake>,
     /// How many bytes a second a scrub reads that people start here; as many as it can if it is left out.

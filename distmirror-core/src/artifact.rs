@@ -201,7 +201,10 @@ impl Artifact {
     pub fn warnings(&self) -> Vec<String> {
         let (ArtifactName::File(uri), Some(content)) = (&self.name, &self.content) else { return Vec::new() };
         let mut warnings = Vec::new();
-        if self.trust() == Trust::FirstUse && content.is_html() && !names_page(uri.file_name()) {
+        if self.trust() == Trust::FirstUse
+            && content.content_type.as_deref().is_some_and(is_html)
+            && !names_page(uri.file_name())
+        {
             warnings.push(
                 "upstream sent an HTML page where the name promises something else: perhaps a login page or an error. Look \
                  at it, and declare the right checksum"
@@ -288,16 +291,16 @@ impl Content {
     pub fn blob(&self) -> Sha256 {
         self.digests.sha256
     }
+}
 
-    /// Whether upstream said that it is a page.
-    fn is_html(&self) -> bool {
-        let media_type = self.content_type.as_deref().unwrap_or_default().split(';').next().unwrap_or_default();
-        ["text/html", "application/xhtml+xml"].iter().any(|html| media_type.trim().eq_ignore_ascii_case(html))
-    }
+/// Whether a `Content-Type` is that of a page for people.
+pub(crate) fn is_html(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|html| media_type.eq_ignore_ascii_case(html))
 }
 
 /// Whether the name of a file promises a page for people, or nothing at all.
-fn names_page(file_name: &str) -> bool {
+pub(crate) fn names_page(file_name: &str) -> bool {
     match file_name.rsplit_once('.') {
         Some((_, extension)) => {
             let extension = extension.to_ascii_lowercase();

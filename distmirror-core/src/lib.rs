@@ -23,6 +23,7 @@ pub mod mirror;
 pub mod miss;
 pub mod name;
 pub mod page;
+pub mod preflight;
 pub mod upkeep;
 pub mod uri;
 mod verify;
@@ -44,6 +45,7 @@ pub use crate::{
     miss::{Miss, MissReport},
     name::{ArtifactName, NameKey},
     page::{Cursor, Page, PageRequest},
+    preflight::{Advice, Preflight, Probe, Prober},
     upkeep::{Scrub, Watch, WatchStatus},
     uri::{Authority, Host, Scheme, Uri, UriError},
 };

@@ -28,6 +28,7 @@ use crate::{
     Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
     Error, Fetched, ImageName, NameKey, NewDeclaration, Platform, Result, Role, Sha256, State, StoredBlob, Uri,
     declaration,
+    preflight::{Preflight, Prober},
     verify::{self, Verifier},
 };
 
@@ -204,6 +205,32 @@ impl Mirror {
             return Err(Error::invalid("sha256", "is required here: give the checksum that the publisher names"));
         }
         checked
+    }
+
+    /// What there is to know of a file before it is declared, for which no reason is needed. Upstream is asked where somebody
+    /// can do that.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with every bad field, or the catalog's trouble.
+    pub async fn preflight(&self, wanted: &Declare, who: &str, prober: Option<&dyn Prober>) -> Result<Preflight> {
+        let reason = Some("only to look".to_owned());
+        let NewDeclaration { name, expected, .. } = self.check(&Declare { reason, ..wanted.clone() }, who)?;
+        let declared = self.catalog.named(&name.key()).await?;
+        let ArtifactName::File(uri) = name else {
+            return Err(Error::invalid("kind", "is looked at before it is declared only if it is `file`"));
+        };
+        let mut held = None;
+        for digest in expected.iter() {
+            let holder = self.catalog.holding(digest).await?;
+            held = held.or(holder.filter(|holder| {
+                holder.state == State::Present && Some(holder.id) != declared.as_ref().map(|declared| declared.id)
+            }));
+        }
+        let probe = match prober {
+            Some(prober) => Some(prober.probe(&uri).await),
+            None => None,
+        };
+        Ok(Preflight { uri, expected, declared, held, probe })
     }
 
     /// What is known of this name. A present artifact is answered from memory.

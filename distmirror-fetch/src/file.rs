@@ -4,13 +4,16 @@
 //! transfer is resumed where [`resume`] can prove that it is the same file.
 //! Upstream's `Content-Encoding` is recorded and never decoded.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use distmirror_core::{
-    ArtifactName, Checksums, Content, Digest, Failure, Fetched, Fetcher, Intake, Job, Kind, ProgressMeter, Received,
-    Source, Spool, Uri, UriError,
+    ArtifactName, Checksums, Content, Digest, Failure, Fetched, Fetcher, Intake, Job, Kind, Probe, Prober,
+    ProgressMeter, Received, Source, Spool, Uri, UriError,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
 
 use crate::{
     Answer, Credentials, UpstreamClient, credentials, headers,
@@ -142,6 +145,29 @@ impl FileFetcher {
 }
 
 #[async_trait]
+impl Prober for FileFetcher {
+    /// By HEAD; and as some servers know none, or say strange things of it, by asking for the first byte.
+    async fn probe(&self, uri: &Uri) -> Result<Probe, Failure> {
+        let probe = async {
+            match self.look(Method::HEAD, uri, &HeaderMap::new()).await {
+                Ok(head) if head.response.status() == StatusCode::OK => Ok(head),
+                _ => self.look(Method::GET, uri, &headers::first_byte()).await,
+            }
+        };
+        let answer = timeout(PROBE_WITHIN, probe).await;
+        let answer = answer.unwrap_or_else(|_| Err(Failure::new(format!("no answer within {PROBE_WITHIN:?}"))))?;
+        let response = &answer.response;
+        Ok(Probe {
+            status: response.status().as_u16(),
+            size: headers::total(response),
+            content_type: headers::printable(response.headers(), header::CONTENT_TYPE),
+            final_uri: answer.final_uri,
+            redirects: answer.redirects,
+        })
+    }
+}
+
+#[async_trait]
 impl Fetcher for FileFetcher {
     fn kind(&self) -> Kind {
         Kind::File
@@ -243,6 +269,9 @@ fn content_of(answer: &Answer) -> impl FnOnce(Received) -> Content + use<> {
         source,
     }
 }
+
+/// How long a person waits for what upstream says.
+const PROBE_WITHIN: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 /// A header's value as text, if it is one line of printable ASCII; what is not is of no use to anyone later.
 pub(crate) fn printable(headers: &HeaderMap, name: HeaderName) -> Option<String> {
@@ -12,7 +12,7 @@ pub(crate) fn printable(headers: &HeaderMap, name: HeaderName) -> Option<String>
 
 /// The entity tag, if it is a strong one (RFC 9110 section 8.8.3).
 pub(crate) fn strong_entity_tag(headers: &HeaderMap) -> Option<String> {
-    let tag = printable(headers, http::header::ETAG)?;
+    let tag = printable(headers, header::ETAG)?;
     let inner = tag.strip_prefix('"')?.strip_suffix('"')?;
     (!inner.contains(['"', ' '])).then_some(tag)
 }
@@ -28,7 +28,7 @@ pub(crate) struct ContentRange {
 impl ContentRange {
     /// Reads `bytes FIRST-LAST/TOTAL`. A range of an unknown total is none: nothing could be checked against it.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let text = headers.get(http::header::CONTENT_RANGE)?.to_str().ok()?;
+        let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
         let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let range = Self { first: number(first)?, last: number(last)?, total: number(total)? };
@@ -38,6 +38,19 @@ impl ContentRange {
     /// How many bytes it covers.
     pub(crate) fn length(&self) -> u64 {
         self.last - self.first + 1
+    }
+}
+
+/// The headers that ask for the first byte only.
+pub(crate) fn first_byte() -> HeaderMap {
+    HeaderMap::from_iter([(header::RANGE, HeaderValue::from_static("bytes=0-0"))])
+}
+
+/// How many bytes the whole has, as far as an answer with it, with a part of it or to HEAD tells.
+pub(crate) fn total<B>(response: &Response<B>) -> Option<u64> {
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => ContentRange::of(response.headers()).map(|range| range.total),
+        _ => number(response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?),
     }
 }
 
@@ -63,8 +76,6 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use http::header;
-
     use super::*;
 
     fn map(name: HeaderName, value: &[u8]) -> HeaderMap {

@@ -8,15 +8,11 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use distmirror_core::{
     Artifact, ArtifactName, Content, Failure, Hashing, ImageName, Mirror, PartHasher, Scheme, Uri, Watch, WatchStatus,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
 use tokio::time::sleep;
 
-use crate::{
-    Answer, FileFetcher, ImageFetcher,
-    headers::{self, ContentRange},
-    transfer,
-};
+use crate::{Answer, FileFetcher, ImageFetcher, headers, transfer};
 
 /// How upstream is watched.
 #[derive(Debug, Clone)]
@@ -105,8 +101,7 @@ impl UpstreamWatch {
             return Ok((WatchStatus::Same, "length and date are as they were".to_owned()));
         }
         // Some servers know no HEAD, and say strange things of it: what counts is whether the file can be had.
-        let first_byte = [(header::RANGE, HeaderValue::from_static("bytes=0-0"))].into_iter().collect();
-        let get = self.files.look(Method::GET, uri, &first_byte).await?;
+        let get = self.files.look(Method::GET, uri, &headers::first_byte()).await?;
         match get.response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok((WatchStatus::Gone, get.refusal().message)),
             StatusCode::OK | StatusCode::PARTIAL_CONTENT if agrees(&get, content) => {
@@ -148,17 +143,12 @@ impl UpstreamWatch {
 /// Whether what an answer tells of the file contradicts nothing that is known. An answer that tells nothing agrees with nothing.
 fn agrees(answer: &Answer, content: &Content) -> bool {
     let fields = answer.response.headers();
-    let length = || fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-    let total = match answer.response.status() {
-        StatusCode::PARTIAL_CONTENT => ContentRange::of(fields).map(|range| range.total),
-        _ => length(),
-    };
     let date = headers::printable(fields, header::LAST_MODIFIED);
     let same_date = match (&date, &content.last_modified) {
         (Some(now), Some(then)) => now == then,
         _ => true,
     };
-    total == Some(content.size) && same_date
+    headers::total(&answer.response) == Some(content.size) && same_date
 }
 
 /// At least so many bytes are looked at of what is compared.

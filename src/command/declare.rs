@@ -16,20 +16,15 @@ use super::{
     print::{self, bytes, moment, printable},
     progress::Progress,
 };
-use crate::cli::{DeclareArgs, DeclareFileArgs, DeclareImageArgs};
+use crate::cli::{ChecksumArgs, DeclareArgs, DeclareFileArgs, DeclareImageArgs};
 
 /// `declare file`. One URI that is refused does not keep the others from being declared.
 pub(super) async fn files(args: &DeclareFileArgs, out: &mut dyn Write) -> Result<Exit> {
-    let DeclareFileArgs { sha256, sha512, sha1, md5, integrity, .. } = args;
-    let checksums = [("sha256", sha256), ("sha512", sha512), ("sha1", sha1), ("md5", md5), ("integrity", integrity)];
-    if args.uris.len() > 1 && checksums.iter().any(|(_, text)| text.is_some()) {
-        let message = "a checksum belongs to one file: give one URI, or leave out the checksums";
-        return Err(Error::Usage(message.to_owned()));
-    }
+    args.checksums.belong_to_one(args.uris.len()).map_err(|message| Error::Usage(message.to_owned()))?;
     let api = Api::new(&args.common.client)?;
     let request = |uri: &String| {
         let mut request = json!({ "kind": "file", "uri": uri });
-        add(&mut request, checksums);
+        add_checksums(&mut request, &args.checksums);
         (uri.clone(), request)
     };
     declare(&api, &args.common, args.uris.iter().map(request).collect(), out).await
@@ -107,6 +102,11 @@ async fn declare(api: &Api, args: &DeclareArgs, requests: Vec<(String, Value)>, 
 struct Followed {
     answer: Value,
     shown: Artifact,
+}
+
+/// Adds the checksums that were given.
+pub(super) fn add_checksums(request: &mut Value, checksums: &ChecksumArgs) {
+    add(request, checksums.fields());
 }
 
 /// Adds the fields that were given.

@@ -307,3 +307,26 @@ const SHOW: &str = "GET /api/v1/artifacts/0192d7c4-7a51-7000-8000-000000000000";
 const RETRY: &str = "POST /api/v1/artifacts/0192d7c4-7a51-7000-8000-000000000000/retry";
 const QUARANTINE: &str = "POST /api/v1/artifacts/0192d7c4-7a51-7000-8000-000000000000/quarantine";
 const RELEASE: &str = "POST /api/v1/artifacts/0192d7c4-7a51-7000-8000-000000000000/release";
+
+#[test]
+fn looking_tells_what_there_is_and_what_to_do() {
+    let looked = |advice: &str| {
+        format!(
+            r#"{{"uri":"http://h/x","declared":null,"held":null,"advice":[{advice}],"found":{{"status":200,"size":2048,
+                "content_type":"text/html","final_url":"http://cdn/x","redirects":[],"other_host":"cdn"}}}}"#
+        )
+    };
+    let problem = r#"{"code":"login_page","severity":"problem","message":"it is a page","remedy":"sign in"}"#;
+    let request = "POST /api/v1/artifacts/preflight";
+    let outcome = run("look http://h/x --sha256 ab", vec![exchange(request, "200 OK", looked(problem))]);
+    assert_eq!(outcome.end, Ok(Exit::Failed));
+    let expected = "http://h/x\n  200  2.00 KiB  text/html\n  from http://cdn/x\n  problem: it is a page; sign in\n";
+    assert_eq!(outcome.printed, expected);
+    assert!(outcome.requests[0].ends_with(r#"{"kind":"file","sha256":"ab","uri":"http://h/x"}"#), "{outcome:?}");
+
+    let note = problem.replace("problem", "note");
+    let outcome = run("look http://h/x --json", vec![exchange(request, "200 OK", looked(&note))]);
+    assert_eq!(outcome.end, Ok(Exit::Done));
+    let printed: serde_json::Value = serde_json::from_str(&outcome.printed).unwrap();
+    assert_eq!(printed["found"]["size"], 2048);
+}

@@ -132,7 +132,7 @@ async fn a_file_is_declared_and_comes_in_before_ones_eyes() {
 #[tokio::test]
 async fn lists_and_overview_follow_by_themselves() {
     let stage = Stage::set().await;
-    let slow = Answer::ok(vec![7; 1_000_000]).in_pieces(50_000, Duration::from_millis(150));
+    let slow = Answer::ok(vec![7; 1_000_000]).in_pieces(20_000, Duration::from_millis(150));
     stage.upstream.on("/slow.bin", move |_| slow.clone());
     for (path, rows) in [("/artifacts", "#artifacts"), ("/", "#overview")] {
         let uri = format!("{}?for={}", stage.upstream.url("/slow.bin"), rows.len());
@@ -172,6 +172,32 @@ async fn a_bad_form_keeps_what_was_typed_and_names_the_fields() {
     }
     stage.browser.click("form[action='/declare'] button").await;
     stage.browser.wait_for(".badge.present").await;
+}
+
+#[tokio::test]
+async fn what_is_typed_is_looked_at_before_it_is_declared() {
+    let stage = Stage::set().await;
+    let page = Answer::ok("please sign in").header("content-type", "text/html");
+    stage.upstream.on("/tool.tar.gz", move |_| page.clone());
+    stage.upstream.file("/real.tar.gz", vec![7; 4096]);
+    stage.open("/declare").await;
+    stage.browser.type_into("#uri", &stage.upstream.url("/tool.tar.gz")).await;
+    stage.browser.click("#reason").await;
+    assert!(stage.browser.text("#looks .problem").await.contains("perhaps a login page"));
+    stage.browser.type_into("#uri", &stage.upstream.url("/real.tar.gz")).await;
+    stage.browser.type_into("#reason", "a look costs nothing").await;
+    stage.until("document.querySelector('#looks').textContent.includes('4.0 KiB')").await;
+    assert!(!stage.browser.has("#looks .problem").await, "the older look is gone");
+    assert_eq!(stage.server.api(reqwest::Method::GET, "/artifacts", None).await.1["items"], json!([]));
+
+    stage.browser.type_into("#uri", &stage.upstream.url("/gone.tar.gz")).await;
+    stage.browser.click("button[name=look]").await;
+    stage.browser.wait_for("#looks .problem").await;
+    assert_eq!(stage.value("document.getElementById('reason').value").await, json!("a look costs nothing"));
+    stage.browser.type_into("#uri", &stage.upstream.url("/real.tar.gz")).await;
+    stage.browser.click("form[action='/declare'] button").await;
+    stage.browser.wait_for(".badge.present").await;
+    stage.no_complaints();
 }
 
 #[tokio::test]

@@ -14,8 +14,9 @@ use crate::{
     api::Tag,
     fulfil::fulfil,
     identity::Who,
-    json::{self, Artifact, List},
+    json::{self, Artifact, List, Preflight},
     listing::ArtifactQuery,
+    preflight,
     problem::Problem,
     request,
     site::Site,
@@ -93,6 +94,16 @@ impl ArtifactsApi {
         let location = format!("{}/artifacts/{}", super::PREFIX, declared.artifact.id);
         let artifact = Json(self.represent(declared.artifact).await?);
         Ok(if declared.is_new { Declared::New(artifact, location) } else { Declared::Known(artifact) })
+    }
+
+    /// See what there is to know of a file before it is declared
+    ///
+    /// Upstream is asked for its size, its type and where it comes from, and what is known of the URI is told. Nothing is declared
+    /// and nothing fetched; a reason is not needed.
+    #[oai(path = "/artifacts/preflight", method = "post")]
+    async fn preflight(&self, who: Who, body: request::Json<DeclareRequest>) -> Result<Json<Preflight>, Problem> {
+        let wanted = body.check(|body| Ok(body.to_domain()))?;
+        Ok(Json(preflight::look(&self.0, &wanted, &who.0).await?))
     }
 
     /// List artifacts, newest first

@@ -1,6 +1,7 @@
 //! `/declare`: the form, for files or for images. Several may be given, one to a line; then none is declared unless all are
 //! good. From tags to digests leads `tags`.
 
+mod looks;
 mod tags;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -9,7 +10,7 @@ use distmirror_core::{Algorithm, Declare, Error, Kind};
 use poem::{Request, Response, handler, http::StatusCode, web::Data};
 use serde::Serialize;
 
-use self::tags::Named;
+use self::{looks::Looks, tags::Named};
 use crate::{
     identity::Who,
     pages::{done, form::Form},
@@ -30,6 +31,8 @@ struct DeclarePage<'a> {
     has_tags: bool,
     /// What tags name now, if somebody has just asked for it.
     named: Vec<Named>,
+    /// What there is to know of the files, if somebody has just asked for it.
+    looks: Looks,
 }
 
 #[derive(Serialize)]
@@ -46,13 +49,17 @@ pub(super) async fn show(site: Data<&Arc<Site>>, request: &Request) -> Result<Re
     Ok(render(&site, &form, &[], DeclarePage { known, ..DeclarePage::default() }))
 }
 
-/// Declares what the form says, or first looks up what its tags name.
+/// Declares what the form says; or first looks up what its tags name, or what there is to know of its files.
 #[handler]
 pub(super) async fn submit(site: Data<&Arc<Site>>, who: Who, form: Form) -> Result<Response, Problem> {
     if form.given("resolve").is_some() && kind(&form) == Kind::Image {
         return resolve(&site, form).await;
     }
     let wanted = read(&form);
+    if form.given("look").is_some() && kind(&form) == Kind::File {
+        let (looks, errors) = looks::look(&site, &wanted, &who).await?;
+        return Ok(render(&site, &form, &errors, DeclarePage { looks, ..DeclarePage::default() }));
+    }
     let errors = check(&wanted, &who);
     if !errors.is_empty() {
         return Ok(show_again(&site, &form, &errors));

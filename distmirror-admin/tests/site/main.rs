@@ -4,6 +4,7 @@ mod artifacts;
 mod by_hand;
 mod declaring_images;
 mod images;
+mod looking;
 mod misses;
 mod pages;
 mod probes;

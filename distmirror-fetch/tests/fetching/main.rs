@@ -6,6 +6,7 @@ mod file;
 mod guard;
 mod images;
 mod outbound;
+mod probing;
 mod support;
 mod upkeep;
 mod workers;
