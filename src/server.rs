@@ -311,7 +311,11 @@ impl Upstream {
             rescue: config.fetch.rescue.clone(),
             allow_downgrade: config.fetch.allow_downgrade,
         };
-        let of_images = ImageOptions { credentials, referrers: config.fetch.referrers };
+        let of_images = ImageOptions {
+            credentials,
+            per_registry: config.fetch.per_host as usize,
+            referrers: config.fetch.referrers,
+        };
         Ok(Self { files: FileFetcher::new(client.clone(), of_files), images: ImageFetcher::new(client, of_images) })
     }
 }

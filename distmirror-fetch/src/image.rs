@@ -6,7 +6,10 @@
 
 mod choose;
 mod part;
+mod slots;
 mod tree;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use distmirror_core::{
@@ -15,7 +18,7 @@ use distmirror_core::{
     image::manifest::{Manifest, Parts},
 };
 
-use self::tree::Tree;
+use self::{slots::Slots, tree::Tree};
 use crate::{Answer, Credentials, UpstreamClient, registry::Session};
 
 /// How images are fetched.
@@ -23,13 +26,15 @@ use crate::{Answer, Credentials, UpstreamClient, registry::Session};
 pub struct ImageOptions {
     /// Who may sign in where.
     pub credentials: Vec<Credentials>,
+    /// How many parts come from one registry at a time, of all images together.
+    pub per_registry: usize,
     /// Whether what refers to an image comes along: signatures, lists of materials, attestations.
     pub referrers: bool,
 }
 
 impl Default for ImageOptions {
     fn default() -> Self {
-        Self { credentials: Vec::new(), referrers: true }
+        Self { credentials: Vec::new(), per_registry: 4, referrers: true }
     }
 }
 
@@ -38,12 +43,15 @@ impl Default for ImageOptions {
 pub struct ImageFetcher {
     client: UpstreamClient,
     options: ImageOptions,
+    /// Shared by clones.
+    slots: Arc<Slots>,
 }
 
 impl ImageFetcher {
     /// A fetcher that asks through this client.
     pub fn new(client: UpstreamClient, options: ImageOptions) -> Self {
-        Self { client, options }
+        let slots = Arc::new(Slots::new(options.per_registry));
+        Self { client, options, slots }
     }
 
     /// Asks whether the registry still has the image.
@@ -72,7 +80,7 @@ impl ImageFetcher {
         if self.options.referrers {
             tree.add_referrers().await?;
         }
-        let blobs = tree.finish(&wanted).await?;
+        let blobs = tree.finish(&wanted, &self.slots).await?;
         // Computed again over at most 4 MiB: all of them are told of an artifact's own bytes.
         let digests = Digests::of(&bytes);
         let content = Content {

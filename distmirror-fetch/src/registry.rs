@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use distmirror_core::{
-    Authority, Digest, Failure, Repository, Scheme, Uri,
+    Authority, Digest, Failure, Registry, Repository, Scheme, Uri,
     image::manifest::{MAX_MANIFEST_BYTES, MEDIA_TYPES, OCI_INDEX},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -56,6 +56,11 @@ impl<'a> Session<'a> {
             authority: registry.upstream(scheme),
             authorization: Mutex::default(),
         }
+    }
+
+    /// The registry that is asked.
+    pub(crate) fn registry(&self) -> &'a Registry {
+        self.repository.registry()
     }
 
     /// The manifest with this digest or tag.

@@ -17,6 +17,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::{
     choose::{choose, no_platforms},
     part,
+    slots::Slots,
 };
 use crate::registry::{SentManifest, Session};
 
@@ -104,11 +105,12 @@ impl<'a> Tree<'a> {
     }
 
     /// Brings every config and layer; then the image is whole, and this is what it consists of.
-    pub(super) async fn finish(mut self, wanted: &PlatformChoice) -> Result<Vec<StoredBlob>, Failure> {
+    pub(super) async fn finish(mut self, wanted: &PlatformChoice, slots: &Slots) -> Result<Vec<StoredBlob>, Failure> {
         self.meter.set_total(Some(self.bytes));
         let Self { session, intake, meter, .. } = self;
         let bring = async |part: &Part| {
             let Descriptor { digest, size, .. } = &part.descriptor;
+            let _slot = slots.take(session.registry()).await?;
             Ok::<_, Failure>((*digest, part::fetch(session, intake, meter, digest, *size).await?))
         };
         let brought = stream::iter(&self.parts).map(bring).buffer_unordered(PARTS_AT_ONCE);
