@@ -14,6 +14,8 @@ pub mod conformance;
 pub mod declaration;
 pub mod digest;
 pub mod error;
+#[cfg(any(test, feature = "conformance"))]
+pub mod faulty;
 pub mod fetcher;
 pub mod image;
 pub mod intake;
