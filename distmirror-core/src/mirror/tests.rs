@@ -7,9 +7,11 @@ use std::{fs::File, io::Write, sync::Arc, time::Duration};
 
 use futures::TryStreamExt;
 
-use self::support::{Backends, Health, content, report, test_mirror, uri};
+use self::support::{Backends, content, report, test_mirror, uri};
 use super::*;
-use crate::{Artifacts, Failure, Fetches, Ledger, MissReport, PageRequest, Payload};
+use crate::{
+    Artifacts, Failure, Fetches, Ledger, MissReport, PageRequest, Payload, faulty::How, memory::MemoryCatalog,
+};
 
 /// Looks everything up again on every request, and waits for it only a moment.
 fn revalidating() -> Options {
@@ -33,9 +35,9 @@ async fn memory_answers_while_the_catalog_is_away() {
     let (mirror, backends) = test_mirror(revalidating());
     let here = backends.present("https://h.test/here", b"abc").await;
     assert!(is_present(&mirror.resolve(&here.name).await));
-    for health in [Health::Failing, Health::Silent, Health::Failing] {
-        backends.catalog.set(health);
-        assert!(is_present(&mirror.resolve(&here.name).await), "{health:?}");
+    for how in [How::Before, How::Silent, How::Before] {
+        backends.fail(how);
+        assert!(is_present(&mirror.resolve(&here.name).await), "{how:?}");
     }
     assert!(is_unavailable(&mirror.resolve(&uri("https://h.test/unknown")).await), "of others nobody knows");
     assert!(is_unavailable(&mirror.resolve_digest(&content(b"abc").blob().into()).await));
@@ -49,11 +51,7 @@ async fn what_is_remembered_is_not_looked_up_until_it_is_due() {
         assert!(is_present(&mirror.resolve(&here.name).await));
         assert!(matches!(mirror.resolve(&uri("https://h.test/unknown")).await, Ok(Resolution::Undeclared)));
     }
-    assert_eq!(
-        backends.catalog.calls("named"),
-        1 + 3,
-        "one look-up for what is present, one each time for what is not"
-    );
+    assert_eq!(backends.faults.calls("named"), 1 + 3, "one look-up for what is present, one each time for what is not");
 }
 
 fn withheld(resolution: Result<Resolution>) -> Artifact {
@@ -84,9 +82,9 @@ async fn quarantine_by_another_process_takes_effect() {
     assert!(is_present(&mirror.resolve(&here.name).await));
     backends.catalog.quarantine(here.id, "backdoor", "bob", Timestamp::now()).await.unwrap();
     assert_eq!(withheld(mirror.resolve(&here.name).await).quarantine_reason.as_deref(), Some("backdoor"));
-    backends.catalog.set(Health::Failing);
+    backends.fail(How::Before);
     assert!(is_unavailable(&mirror.resolve(&here.name).await), "and memory must not bring it back");
-    backends.catalog.set(Health::Well);
+    backends.faults.disarm();
     backends.catalog.release(here.id, "false alarm", "bob", Timestamp::now()).await.unwrap();
     assert!(is_present(&mirror.resolve(&here.name).await));
 }
@@ -132,7 +130,7 @@ async fn declaring_what_did_not_fail_retries_nothing() {
     assert_eq!(mirror.declare(&wanted("https://h.test/a"), "bob").await.unwrap().artifact, here);
     mirror.declare(&wanted("https://h.test/b"), "bob").await.unwrap();
     mirror.declare(&wanted("https://h.test/b"), "bob").await.unwrap();
-    assert_eq!(backends.catalog.calls("retry"), 0);
+    assert_eq!(backends.faults.calls("retry"), 0);
 }
 
 #[tokio::test]
@@ -197,7 +195,7 @@ async fn a_file_with_other_bytes_is_not_handed_out() {
     let path = folder.path().join("blob");
     let held = held(b"the right bytes");
     let store = support::FileStore { path: path.clone() };
-    let mirror = Mirror::new(Arc::new(support::Switchable::default()), Arc::new(store), Options::default());
+    let mirror = Mirror::new(Arc::new(MemoryCatalog::new()), Arc::new(store), Options::default());
     for (bytes, is_right) in [("the wrong bytes", false), ("the right bytes", true)] {
         File::create(&path).unwrap().write_all(bytes.as_bytes()).unwrap();
         for range in [None, Some(4..9)] {
@@ -216,25 +214,25 @@ async fn a_file_with_other_bytes_is_not_handed_out() {
 async fn readiness_names_what_is_away() {
     let folder = tempfile::tempdir().unwrap();
     let store = support::FileStore { path: folder.path().join("missing") };
-    let catalog = Arc::new(support::Switchable::default());
-    let mirror = Mirror::new(Arc::clone(&catalog) as _, Arc::new(store), Options::default());
+    let (_, backends) = test_mirror(Options::default());
+    let mirror = Mirror::new(backends.faulty_catalog(), Arc::new(store), Options::default());
     let problems = mirror.readiness().await;
     assert!(matches!(problems.as_slice(), [Error::StorageUnavailable(_)]), "{problems:?}");
-    catalog.set(Health::Failing);
+    backends.fail(How::Before);
     let problems = mirror.readiness().await;
     let both = matches!(problems.as_slice(), [Error::CatalogUnavailable(_), Error::StorageUnavailable(_)]);
     assert!(both, "{problems:?}");
 
-    let (mirror, Backends { catalog, .. }) = test_mirror(Options::default());
+    let (mirror, backends) = test_mirror(Options::default());
     assert!(mirror.readiness().await.is_empty());
-    catalog.set(Health::Failing);
-    assert_eq!(mirror.readiness().await[0].chain(), "the catalog is unavailable: it is away");
+    backends.fail(How::Before);
+    assert_eq!(mirror.readiness().await[0].chain(), "the catalog is unavailable: it is away, on purpose");
 }
 
 #[tokio::test]
 async fn readiness_does_not_wait_for_ever() {
     let (mirror, backends) = test_mirror(Options::default());
-    backends.catalog.set(Health::Silent);
+    backends.fail(How::Silent);
     assert_eq!(mirror.readiness().await[0].chain(), "the catalog is unavailable: no answer within 3s");
 }
 
@@ -260,25 +258,25 @@ async fn misses_add_up_and_are_reported_in_one_batch() {
     for (uri, seconds) in [(A, 1), (B, 2), (A, 3), (A, 4)] {
         mirror.missed(report(uri, seconds));
     }
-    assert_eq!(backends.catalog.calls("record_misses"), 0, "nothing is written per request");
+    assert_eq!(backends.faults.calls("record_misses"), 0, "nothing is written per request");
     mirror.flush_misses().await.unwrap();
     assert_eq!(recorded(&backends).await, misses(&[(A, 3), (B, 1)]));
-    assert_eq!(backends.catalog.calls("record_misses"), 1, "all in one batch");
+    assert_eq!(backends.faults.calls("record_misses"), 1, "all in one batch");
     mirror.flush_misses().await.unwrap();
-    assert_eq!(backends.catalog.calls("record_misses"), 1, "what was reported is not reported again");
-    assert_eq!(backends.catalog.calls("miss_count"), 1, "and where nothing was missed nothing is asked");
+    assert_eq!(backends.faults.calls("record_misses"), 1, "what was reported is not reported again");
+    assert_eq!(backends.faults.calls("miss_count"), 1, "and where nothing was missed nothing is asked");
 }
 
 #[tokio::test]
 async fn misses_stay_gathered_while_the_catalog_is_away() {
     let (mirror, backends) = test_mirror(Options::default());
     mirror.missed(report(A, 1));
-    backends.catalog.set(Health::Failing);
+    backends.fail(How::Before);
     assert!(is_unavailable(&mirror.flush_misses().await));
     mirror.missed(report(A, 2));
     mirror.missed(report(B, 2));
     assert!(is_unavailable(&mirror.flush_misses().await));
-    backends.catalog.set(Health::Well);
+    backends.faults.disarm();
     mirror.flush_misses().await.unwrap();
     assert_eq!(recorded(&backends).await, misses(&[(A, 2), (B, 1)]));
 }
@@ -346,7 +344,7 @@ async fn ignored_misses_are_not_reported() {
     mirror.ignore_misses("https://h.test/*", "telemetry", "bob").await.unwrap();
     mirror.missed(report(A, 1));
     mirror.flush_misses().await.unwrap();
-    assert_eq!(backends.catalog.calls("record_misses"), 0, "a batch of what is ignored is not sent");
+    assert_eq!(backends.faults.calls("record_misses"), 0, "a batch of what is ignored is not sent");
     mirror.missed(report(B, 1));
     mirror.missed(report("https://other.test/a", 1));
     mirror.flush_misses().await.unwrap();
@@ -365,7 +363,7 @@ async fn ignoring_needs_a_reason_and_a_pattern_that_leaves_something() {
         };
         assert_eq!(problems.iter().map(|problem| problem.field).collect::<Vec<_>>(), fields);
     }
-    assert_eq!(backends.catalog.calls("ignore_misses"), 0);
+    assert_eq!(backends.faults.calls("ignore_misses"), 0);
 }
 
 #[tokio::test]
@@ -383,7 +381,7 @@ async fn misses_are_declared_all_or_none() {
         let refused = mirror.declare_misses(&ids, reason, None, "bob").await;
         assert!(matches!(&refused, Err(Error::Invalid(problems)) if problems[0].field == "reason"), "{refused:?}");
     }
-    assert_eq!(backends.catalog.calls("declare"), 0, "nothing is declared unless all can be");
+    assert_eq!(backends.faults.calls("declare"), 0, "nothing is declared unless all can be");
     assert_eq!(recorded(&backends).await.len(), 2, "and no miss has gone");
 
     let declared = mirror.declare_misses(&ids, "builds", None, "bob").await.unwrap();

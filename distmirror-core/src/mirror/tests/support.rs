@@ -1,37 +1,43 @@
 //! Backends that can be switched off, and what the cases are made of.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io,
-    path::PathBuf,
-    sync::{Mutex, MutexGuard},
-};
+use std::{fs::File, io, path::PathBuf};
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 
 use super::*;
 use crate::{
-    AuditEntry, BlobStat, Checksums, Declaration, Digests, Fetched, Filter, Images, Job, Lease, LeaseRequest, Miss,
-    NewDeclaration, Page, Progress, Registry, RepositoryTotals, Scrub, Source, StoredBlob, Totals, Upkeep, Watch,
+    BlobStat, Checksums, Digests, Fetched, Lease, LeaseRequest, NewDeclaration, Source,
+    faulty::{Fault, Faults, FaultyCatalog, How},
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 
 /// What the mirror of a test stands on.
 pub(super) struct Backends {
-    pub(super) catalog: Arc<Switchable>,
+    pub(super) catalog: Arc<MemoryCatalog>,
+    /// Those of the catalog, as the mirror sees it.
+    pub(super) faults: Faults,
     pub(super) blobs: Arc<MemoryBlobStore>,
 }
 
 /// A mirror over backends in memory, and those backends.
 pub(super) fn test_mirror(options: Options) -> (Mirror, Backends) {
-    let backends = Backends { catalog: Arc::default(), blobs: Arc::default() };
-    let mirror = Mirror::new(Arc::clone(&backends.catalog) as _, Arc::clone(&backends.blobs) as _, options);
+    let backends = Backends { catalog: Arc::default(), faults: Faults::default(), blobs: Arc::default() };
+    let mirror = Mirror::new(backends.faulty_catalog(), Arc::clone(&backends.blobs) as _, options);
     (mirror, backends)
 }
 
 impl Backends {
+    /// The catalog is away from now on.
+    pub(super) fn fail(&self, how: How) {
+        self.faults.arm(Fault { nth: 1, times: u64::MAX, how });
+    }
+
+    /// The catalog as a mirror sees it.
+    pub(super) fn faulty_catalog(&self) -> Arc<FaultyCatalog> {
+        Arc::new(FaultyCatalog::new(Arc::clone(&self.catalog) as _, self.faults.clone()))
+    }
+
     /// Declares without a checksum, behind the mirror's back.
     pub(super) async fn declared(&self, uri: &str) -> Artifact {
         let wanted = NewDeclaration {
@@ -44,30 +50,30 @@ impl Backends {
             license: None,
             ticket: None,
         };
-        self.catalog.inner.declare(&wanted, Timestamp::now()).await.unwrap().artifact
+        self.catalog.declare(&wanted, Timestamp::now()).await.unwrap().artifact
     }
 
     /// The lease on what is longest due.
     pub(super) async fn lease(&self) -> Lease {
         let worker = "worker-1".to_owned();
         let request = LeaseRequest { worker, limit: 1, lease_for: Duration::from_secs(60), busy_hosts: Vec::new() };
-        self.catalog.inner.lease(&request, Timestamp::now()).await.unwrap().remove(0).lease
+        self.catalog.lease(&request, Timestamp::now()).await.unwrap().remove(0).lease
     }
 
     /// Declares and fetches these bytes; nothing else may be due.
     pub(super) async fn present(&self, uri: &str, bytes: &[u8]) -> Artifact {
         let id = self.declared(uri).await.id;
         let fetched = Fetched::file(content(bytes));
-        self.catalog.inner.complete(&self.lease().await, &fetched, Timestamp::now()).await.unwrap();
-        self.catalog.inner.artifact(id).await.unwrap().unwrap()
+        self.catalog.complete(&self.lease().await, &fetched, Timestamp::now()).await.unwrap();
+        self.catalog.artifact(id).await.unwrap().unwrap()
     }
 
     /// Declares, and fails for good; nothing else may be due.
     pub(super) async fn failed(&self, uri: &str) -> Artifact {
         let id = self.declared(uri).await.id;
         let failure = Failure::new("404");
-        self.catalog.inner.fail(&self.lease().await, &failure, None, Timestamp::now()).await.unwrap();
-        self.catalog.inner.artifact(id).await.unwrap().unwrap()
+        self.catalog.fail(&self.lease().await, &failure, None, Timestamp::now()).await.unwrap();
+        self.catalog.artifact(id).await.unwrap().unwrap()
     }
 }
 
@@ -133,111 +139,4 @@ impl BlobStore for FileStore {
     fn list(&self) -> BoxStream<'static, Result<BlobStat>> {
         stream::empty().boxed()
     }
-}
-
-/// How a catalog answers.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) enum Health {
-    #[default]
-    Well,
-    /// With an error.
-    Failing,
-    /// Never.
-    Silent,
-}
-
-/// A catalog in memory that can be away, and counts how often it is asked for what.
-#[derive(Debug, Default)]
-pub(super) struct Switchable {
-    inner: MemoryCatalog,
-    health: Mutex<Health>,
-    calls: Mutex<HashMap<&'static str, usize>>,
-}
-
-impl Switchable {
-    pub(super) fn set(&self, health: Health) {
-        *self.health.lock().unwrap() = health;
-    }
-
-    /// How often this operation was called.
-    pub(super) fn calls(&self, operation: &str) -> usize {
-        self.lock_calls().get(operation).copied().unwrap_or_default()
-    }
-
-    fn lock_calls(&self) -> MutexGuard<'_, HashMap<&'static str, usize>> {
-        self.calls.lock().unwrap()
-    }
-
-    async fn pass(&self, operation: &'static str) -> Result<()> {
-        *self.lock_calls().entry(operation).or_default() += 1;
-        let health = *self.health.lock().unwrap();
-        match health {
-            Health::Well => Ok(()),
-            Health::Failing => Err(Error::catalog("it is away")),
-            Health::Silent => std::future::pending().await,
-        }
-    }
-}
-
-/// Implements a part of the catalog: each operation is the inner one, if it comes so far.
-macro_rules! switchable {
-    ($part:ident: $(fn $operation:ident($($name:ident: $of:ty),*) -> $answer:ty;)*) => {
-        #[async_trait]
-        impl $part for Switchable {
-            $(async fn $operation(&self, $($name: $of),*) -> Result<$answer> {
-                self.pass(stringify!($operation)).await?;
-                self.inner.$operation($($name),*).await
-            })*
-        }
-    };
-}
-
-switchable! { Artifacts:
-    fn declare(wanted: &NewDeclaration, now: Timestamp) -> Declared;
-    fn artifact(id: ArtifactId) -> Option<Artifact>;
-    fn named(key: &NameKey) -> Option<Artifact>;
-    fn holding(digest: &Digest) -> Option<Artifact>;
-    fn list(filter: &Filter, page: &PageRequest) -> Page<Artifact>;
-    fn declarations(ids: &[ArtifactId]) -> HashMap<ArtifactId, Vec<Declaration>>;
-    fn blobs(ids: &[ArtifactId]) -> HashMap<ArtifactId, Vec<StoredBlob>>;
-    fn totals() -> Totals;
-    fn fulfil(id: ArtifactId, fetched: &Fetched, who: &str, now: Timestamp) -> Artifact;
-    fn quarantine(id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Artifact;
-    fn release(id: ArtifactId, reason: &str, who: &str, now: Timestamp) -> Artifact;
-}
-
-switchable! { Images:
-    fn part(key: &NameKey) -> Option<(Artifact, StoredBlob)>;
-    fn referrers(subject: &NameKey) -> Vec<StoredBlob>;
-    fn has_images(registry: &Registry, path: Option<&str>) -> bool;
-    fn repositories(registry: Option<&Registry>) -> Vec<RepositoryTotals>;
-}
-
-switchable! { Fetches:
-    fn lease(request: &LeaseRequest, now: Timestamp) -> Vec<Job>;
-    fn renew(lease: &Lease, expires_at: Timestamp, progress: Progress) -> ();
-    fn complete(lease: &Lease, fetched: &Fetched, now: Timestamp) -> ();
-    fn fail(lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> ();
-    fn give_back(lease: &Lease, now: Timestamp) -> ();
-    fn retry(id: ArtifactId, who: &str, now: Timestamp) -> Artifact;
-}
-
-switchable! { Upkeep:
-    fn report_damage(id: ArtifactId, problem: &str, now: Timestamp) -> ();
-    fn unreferenced(blobs: &[Sha256]) -> Vec<Sha256>;
-    fn save_scrub(scrub: &Scrub) -> ();
-    fn scrub(id: Uuid) -> Option<Scrub>;
-    fn scrubs(limit: usize) -> Vec<Scrub>;
-    fn to_watch(before: Timestamp, limit: usize) -> Vec<Artifact>;
-    fn record_watch(id: ArtifactId, watch: &Watch) -> ();
-}
-
-switchable! { Ledger:
-    fn record_misses(reports: &[MissReport]) -> ();
-    fn misses(text: Option<&str>, page: &PageRequest) -> Page<Miss>;
-    fn miss_count() -> u64;
-    fn miss(id: Uuid) -> Option<Miss>;
-    fn ignore_misses(pattern: &str, reason: &str, who: &str, now: Timestamp) -> ();
-    fn ignored_patterns() -> Vec<String>;
-    fn audit(artifact: Option<ArtifactId>, page: &PageRequest) -> Page<AuditEntry>;
 }
