@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Flaky, content, sha256};
+use crate::support::{content, sha256};
 use async_trait::async_trait;
 use distmirror_core::{
     Algorithm, Artifact, ArtifactId, Declare, Failure, Fetched, Fetcher, Intake, Job, Kind, LeaseRequest, Mirror,
-    Options, ProgressMeter, State, memory::MemoryBlobStore,
+    Options, ProgressMeter, State,
+    faulty::{Faults, FaultyCatalog},
+    memory::{MemoryBlobStore, MemoryCatalog},
 };
 use distmirror_fetch::{OnceReport, WorkerOptions, Workers};
 use jiff::Timestamp;
@@ -92,7 +94,8 @@ impl Fetcher for Pretend {
 
 /// A mirror in memory with workers to be started on it.
 struct Site {
-    catalog: Arc<Flaky>,
+    /// Those of the catalog.
+    faults: Faults,
     mirror: Arc<Mirror>,
     intake: Intake,
     fetcher: Arc<Pretend>,
@@ -103,10 +106,11 @@ impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Arc::new(MemoryBlobStore::new());
-        let catalog = Arc::new(Flaky::default());
+        let faults = Faults::default();
+        let catalog = FaultyCatalog::new(Arc::new(MemoryCatalog::new()), faults.clone());
         let intake = Intake::open(folder.path(), Arc::<MemoryBlobStore>::clone(&blobs), u64::MAX).unwrap();
-        let mirror = Mirror::new(Arc::<Flaky>::clone(&catalog), blobs, Options::default());
-        Self { catalog, mirror: Arc::new(mirror), intake, fetcher: Pretend::new(), _folder: folder }
+        let mirror = Mirror::new(Arc::new(catalog), blobs, Options::default());
+        Self { faults, mirror: Arc::new(mirror), intake, fetcher: Pretend::new(), _folder: folder }
     }
 
     fn workers(&self, options: WorkerOptions) -> Workers {
@@ -345,7 +349,7 @@ async fn once_drains_what_is_due_and_reports() {
     let workers = site.workers(WorkerOptions { workers: 2, ..options() });
     assert_eq!(workers.run_once().await.unwrap(), OnceReport { done: 3, failed: 2 });
     assert_eq!(workers.run_once().await.unwrap(), OnceReport::default());
-    site.catalog.fail_next("lease", 1);
+    site.faults.fail_next("lease", 1);
     assert!(workers.run_once().await.is_err());
 }
 
@@ -385,15 +389,15 @@ async fn a_catalog_that_is_away_loses_nothing() {
     let done = site.declare("http://a.test/gated").await;
     let fails = site.declare("http://a.test/gated/fails").await;
     for operation in ["lease", "renew", "complete", "fail"] {
-        site.catalog.fail_next(operation, 1);
+        site.faults.fail_next(operation, 1);
     }
     let workers = site.start(options());
     site.wait_for_running(2).await;
-    until(async || site.catalog.failed() == 2).await;
+    until(async || site.faults.fired() == 2).await;
     site.fetcher.gate.add_permits(2);
     assert_eq!(site.wait_for(done, State::Present).await.attempts, 1);
     assert_eq!(site.wait_for(fails, State::Failed).await.attempts, 1);
-    assert_eq!(site.catalog.failed(), 4);
+    assert_eq!(site.faults.fired(), 4);
     workers.stop().await;
 }
 

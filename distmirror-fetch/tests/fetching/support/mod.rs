@@ -1,6 +1,5 @@
 //! A hostile upstream on raw sockets, a registry that answers as a test says, and places to fetch into.
 
-mod flaky;
 mod hostile;
 mod images;
 mod registry;
@@ -16,7 +15,6 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-pub(crate) use flaky::Flaky;
 pub(crate) use hostile::{Hostile, Request, Step, answer, chunked, endless, send};
 pub(crate) use images::{
     ImagePlace, PASSWORD, TOKEN, check_no_secret, credentials, image_job, image_options, in_lines, layers, lines_of,
