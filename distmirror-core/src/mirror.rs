@@ -331,13 +331,14 @@ impl Mirror {
     /// [`Error::NotFound`], [`Error::WrongState`], [`Error::Invalid`] without a reason.
     pub async fn quarantine(&self, id: ArtifactId, reason: &str, who: &str) -> Result<Artifact> {
         declaration::required_text("reason", Some(reason)).map_err(Error::Invalid)?;
-        let artifact = self.catalog.quarantine(id, reason, who, Timestamp::now()).await?;
-        match artifact.name {
-            ArtifactName::File(_) => self.present.invalidate(&artifact.name.key()),
-            // Its parts are remembered under keys of their own.
-            ArtifactName::Image(_) => self.present.invalidate_all(),
+        let quarantined = self.catalog.quarantine(id, reason, who, Timestamp::now()).await;
+        // Also after an error: perhaps it was done, and only the answer was lost.
+        self.forget(id);
+        if let Ok(artifact) = &quarantined {
+            // What has this name may be remembered as a part of another image.
+            self.present.invalidate(&artifact.name.key());
         }
-        Ok(artifact)
+        quarantined
     }
 
     /// Puts a quarantined artifact back into service.
@@ -418,6 +419,13 @@ impl Mirror {
             _ => self.present.invalidate(&key),
         }
         Ok(found)
+    }
+
+    /// What is in service of an artifact, an image with all its parts, is looked up again.
+    fn forget(&self, id: ArtifactId) {
+        for (key, _) in self.present.iter().filter(|(_, remembered)| remembered.held.artifact == id) {
+            self.present.invalidate(&*key);
+        }
     }
 
     async fn named(&self, key: NameKey) -> Result<Resolution> {

@@ -102,6 +102,22 @@ async fn quarantine_by_this_process_takes_effect_at_once() {
     assert_eq!(withheld(by_digest).state, State::Quarantined, "what is in quarantine is not unknown");
 }
 
+#[tokio::test]
+async fn memory_does_not_serve_what_may_be_in_quarantine() {
+    let (mirror, backends) = test_mirror(Options::default());
+    let other = backends.present("https://h.test/other", b"def").await;
+    let here = backends.present("https://h.test/here", b"abc").await;
+    for name in [&here.name, &other.name] {
+        assert!(is_present(&mirror.resolve(name).await));
+    }
+    backends.fail(How::After);
+    assert!(is_unavailable(&mirror.quarantine(here.id, "backdoor", "bob").await), "the answer is lost");
+    assert!(is_unavailable(&mirror.resolve(&here.name).await));
+    assert!(is_present(&mirror.resolve(&other.name).await), "memory answers for everything else");
+    backends.faults.disarm();
+    assert_eq!(withheld(mirror.resolve(&here.name).await).state, State::Quarantined);
+}
+
 fn wanted(uri: &str) -> Declare {
     Declare { uri: Some(uri.to_owned()), reason: Some("wanted again".to_owned()), ..Declare::default() }
 }
