@@ -23,7 +23,8 @@ use uuid::Uuid;
 pub use self::room::SpoolLimits;
 use self::room::{Claim, Room};
 use crate::{
-    BlobStore, Checksums, Digest, Digests, Error, Hasher, Hashing, PartHasher, Payload, Result, Sha256, verify,
+    BlobStore, Checksums, Digest, Digests, Error, Hasher, Hashing, PartHasher, Payload, Result, Sha256,
+    verify::{self, Verifier},
 };
 
 /// Where bytes come in; cheap to clone.
@@ -108,7 +109,8 @@ impl Intake {
         Ok(Received { digests, size })
     }
 
-    /// The blob that has this digest and this size, if it is here already. Only who may read it upstream may know.
+    /// The blob that has this digest and this size, if it is here already. Only who may read it upstream may know. Its bytes
+    /// are hashed again: nothing new may stand on a blob that is damaged, and whoever brings it anew mends it.
     ///
     /// # Errors
     /// The blob store's trouble.
@@ -117,7 +119,11 @@ impl Intake {
         if !self.trusts_store {
             return Ok(None);
         }
-        Ok(self.blobs.stat(&blob).await?.filter(|held| *held == size).map(|_| blob))
+        match verify::again(&*self.blobs, &Verifier::new(1), &blob, size).await {
+            Ok(()) => Ok(Some(blob)),
+            Err(Error::BlobMissing { .. } | Error::BlobCorrupt { .. }) => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// The bytes of a small blob that is here.

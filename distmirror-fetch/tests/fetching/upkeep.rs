@@ -102,6 +102,20 @@ async fn what_another_file_has_brought_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn what_lies_here_damaged_is_asked_for_again() {
+    let upstream = Upstream::start(&[]).await;
+    let site = Site::new(FileOptions::default());
+    upstream.file("/a", "the bytes");
+    upstream.file("/b", "the bytes");
+    let first = site.declare(&upstream.url("/a"), None).await;
+    let blob = Sha256::of(b"the bytes");
+    site.blobs.put(&blob, Payload::Bytes("of damage".into())).await.unwrap();
+    let second = site.declare(&upstream.url("/b"), Some(b"the bytes")).await;
+    assert_eq!((second.state, upstream.hits("/b")), (State::Present, 1), "{:?}", second.last_error);
+    assert_eq!(site.intake.read(&blob, 9).await.unwrap(), "the bytes", "{first:?} is mended too");
+}
+
+#[tokio::test]
 async fn what_upstream_has_lost_is_rescued_by_its_digest() {
     let upstream = Upstream::start(&[]).await;
     let hex = Sha256::of(b"the bytes").hex();

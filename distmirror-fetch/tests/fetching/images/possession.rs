@@ -1,5 +1,6 @@
 //! What is here already: it is not fetched again, and it counts only where the registry shows that it has it too.
 
+use distmirror_core::{BlobStore, Payload};
 use testkit::{Answer, image::Image};
 
 use crate::support::{ImagePlace, Registry, in_lines, layers, lines_of};
@@ -18,6 +19,20 @@ async fn what_is_here_is_shown_by_head_and_not_fetched_again() {
     asked.sort();
     expected.sort();
     assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn what_lies_here_damaged_comes_again_and_is_mended() {
+    let image = Image::oci("a").layers(1).build();
+    let registry = Registry::with(&image).await;
+    let place = ImagePlace::new();
+    let first = place.fetch(&registry.job(image.digest(), "all")).await.unwrap();
+    let layer = layers(&image).remove(0);
+    let blob = first.blobs.iter().find(|blob| blob.digest.to_string() == layer).unwrap();
+    let damage = vec![0; blob.size as usize];
+    place.blobs.put(&blob.blob, Payload::Bytes(damage.into())).await.unwrap();
+    assert_eq!(place.fetch(&registry.job(image.digest(), "all")).await.unwrap(), first);
+    assert_eq!(registry.times(&format!("GET blobs/{layer}")), 2, "{:?}", registry.asked());
 }
 
 fn sized(status: u16, length: usize) -> Answer {
