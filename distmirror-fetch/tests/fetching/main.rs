@@ -7,6 +7,7 @@ mod guard;
 mod images;
 mod outbound;
 mod probing;
+mod resuming;
 mod support;
 mod upkeep;
 mod workers;

@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Barrier,
+    sync::{Barrier, Notify},
     task::JoinHandle,
 };
 
@@ -26,6 +26,8 @@ pub(crate) enum Step {
     Wait(Duration),
     /// Waits until so many connections stand here.
     Meet(Arc<Barrier>),
+    /// Tells that it stands still, and does so for ever.
+    Stall(Arc<Notify>),
     Reset,
 }
 
@@ -116,6 +118,10 @@ async fn serve(
             Step::Wait(pause) => tokio::time::sleep(pause).await,
             Step::Meet(others) => {
                 others.wait().await;
+            }
+            Step::Stall(told) => {
+                told.notify_one();
+                std::future::pending::<()>().await;
             }
             Step::Reset => {
                 // Unsent bytes are thrown away, and the client sees a reset.

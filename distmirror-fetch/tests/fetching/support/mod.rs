@@ -4,7 +4,7 @@ mod hostile;
 mod images;
 mod registry;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use distmirror_core::{
     Algorithm, Artifact, ArtifactId, Checksums, Content, Digest, Digests, Failure, Fetched, Fetcher, Intake, Job,
@@ -52,6 +52,11 @@ impl Place {
     /// Fetches, and returns why that failed.
     pub(crate) async fn failure(&self, uri: &str) -> String {
         self.fetch(&job(uri)).await.expect_err(uri).message
+    }
+
+    /// Where the transfer of this job lies in the spool, but for the extension.
+    pub(crate) fn spool_file(&self, job: &Job) -> PathBuf {
+        self.folder.path().join(job.artifact.id.to_string())
     }
 
     /// How many bytes lie in the spool.
