@@ -79,6 +79,10 @@ async fn until_killed(site: &Site, run: impl Future<Output = Result<()>>) -> Res
     tokio::select! {
         biased;
         ended = run => ended,
-        () = killed => Err(Error::catalog("the process was killed")),
+        () = killed => {
+            // What it had in memory goes with it.
+            site.missed.lock().unwrap().clear();
+            Err(Error::catalog("the process was killed"))
+        }
     }
 }

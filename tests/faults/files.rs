@@ -242,6 +242,7 @@ impl Flow for Missed {
         for file in &self.0 {
             if matches!(site.mirror.resolve(&file.name()).await?, Resolution::Undeclared) {
                 site.mirror.missed(report(file.name()));
+                site.missed.lock().unwrap().push(file.name());
             }
         }
         site.mirror.flush_misses().await?;

@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use distmirror_core::{
     Artifact, BlobBody, Error, Filter, Mirror, Options, PageRequest, Result, Role, Sha256, State, blob::blob_at,
+    mirror::Part,
 };
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -25,6 +26,8 @@ pub(crate) async fn check(site: &Site) {
         }
     }
     check_acknowledged(site).await;
+    check_missed(site).await;
+    check_scrubs(site).await;
     check_served(site).await;
     check_spool(site);
 }
@@ -94,6 +97,33 @@ async fn check_acknowledged(site: &Site) {
     }
 }
 
+/// What could not be reported stays in memory, and is on record as soon as the catalog answers, unless it was declared.
+async fn check_missed(site: &Site) {
+    site.mirror.flush_misses().await.unwrap();
+    let misses = site.catalog.misses(None, &PageRequest::first(1000)).await.unwrap().items;
+    let missed = site.missed.lock().unwrap().clone();
+    for name in missed {
+        let is_known =
+            misses.iter().any(|miss| miss.name == name) || site.catalog.named(&name.key()).await.unwrap().is_some();
+        assert!(is_known, "{}: nobody knows any more that `{name}` was missed", site.about);
+    }
+}
+
+/// What a scrub that ended has found damaged is mended, or known to be damaged.
+async fn check_scrubs(site: &Site) {
+    for scrub in site.catalog.scrubs(100).await.unwrap() {
+        if !scrub.repair || scrub.finished_at.is_none() {
+            continue;
+        }
+        for found in &scrub.damaged {
+            let is_known = site.catalog.artifact(found.artifact).await.unwrap().unwrap().damage.is_some();
+            let blob = found.sha256.parse().unwrap();
+            let is_mended = Sha256::of(&stored(site, &blob).await) == blob;
+            assert!(is_known || is_mended, "{}: nobody will mend {found:?}", site.about);
+        }
+    }
+}
+
 /// Both the process that met with the faults and a new one serve what is in service, and never anything else.
 async fn check_served(site: &Site) {
     let about = &site.about;
@@ -124,8 +154,8 @@ async fn is_in_service(site: &Site, asked: &Asked) -> bool {
         Asked::File(name) => site.catalog.named(&name.key()).await.unwrap(),
         Asked::Part(name, part) => {
             let key = match part {
-                distmirror_core::mirror::Part::Manifest => name.manifest_key(),
-                distmirror_core::mirror::Part::Blob => name.blob_key(),
+                Part::Manifest => name.manifest_key(),
+                Part::Blob => name.blob_key(),
             };
             let found = site.catalog.part(&key).await.unwrap();
             found.filter(|(_, blob)| blob.role != Role::Unfetched).map(|(artifact, _)| artifact)

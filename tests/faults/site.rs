@@ -56,6 +56,8 @@ pub(crate) struct Site {
     pub(crate) upstream: Mutex<Vec<(Asked, Bytes)>>,
     /// Names whose declaration was acknowledged, with the reason.
     pub(crate) declared: Mutex<Vec<(ArtifactName, String)>>,
+    /// Names that the process noted as missed.
+    pub(crate) missed: Mutex<Vec<ArtifactName>>,
     /// Blobs that were damaged on purpose.
     pub(crate) damaged: Mutex<HashSet<Sha256>>,
     fetchers: Vec<Arc<dyn Fetcher>>,
@@ -81,6 +83,7 @@ impl Site {
             intake,
             upstream: Mutex::default(),
             declared: Mutex::default(),
+            missed: Mutex::default(),
             damaged: Mutex::default(),
             fetchers: fetchers.to_vec(),
             folder,
