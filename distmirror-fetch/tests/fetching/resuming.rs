@@ -5,7 +5,7 @@ mod upstream;
 
 use std::{cell::Cell, fs::File, time::Duration};
 
-use distmirror_core::{Digests, Job};
+use distmirror_core::{Digests, Job, Sha256};
 use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestCaseResult};
 use tokio::runtime::Runtime;
 
@@ -169,20 +169,19 @@ async fn check_lying(world: &World, size: usize, attempts: Vec<Attempt>) -> Test
     world.upstream.publish(&versions);
     let wanted = Digests::of(&versions[0]);
     let job = job_for(&world.upstream.url(), &versions[0]);
+    let others: Vec<_> = versions[1..].iter().map(|other| (Sha256::of(other).into(), other.len() as u64)).collect();
     // What the last lie left is noticed in the first clean attempt, and thrown away.
     let clean = [Attempt::clean(0), Attempt::clean(0)];
     for attempt in attempts.into_iter().chain(clean) {
         let end = world.attempt(&job, &attempt).await;
-        for other in &versions[1..] {
-            let held = world.place.intake.held(&crate::support::sha256(other), other.len() as u64).await.unwrap();
+        for (other, size) in &others {
+            let held = world.place.intake.held(other, *size).await.unwrap();
             prop_assert!(held.is_none(), "another version is stored: {:?}", attempt);
         }
         if let End::Stored(digests) = end {
             prop_assert_eq!(digests, wanted, "{:?}", attempt);
-            prop_assert_eq!(
-                world.place.intake.read(&wanted.sha256, versions[0].len() as u64).await.unwrap(),
-                &versions[0]
-            );
+            let stored = world.place.intake.read(&wanted.sha256, versions[0].len() as u64).await.unwrap();
+            prop_assert_eq!(stored, &versions[0]);
             prop_assert_eq!(world.place.spooled_bytes(), 0);
             return Ok(());
         }
