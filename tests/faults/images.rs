@@ -5,7 +5,7 @@ use distmirror_core::{Declare, ImageName, Result, State, mirror::Part};
 use testkit::{Upstream, image::Image};
 
 use crate::{
-    every::{Flow, every_fault},
+    every::{Flow, every_fault, every_fault_on_disk},
     site::{Asked, Site},
 };
 
@@ -128,5 +128,5 @@ impl Flow for Growing {
 
 #[tokio::test]
 async fn an_image_grows() {
-    every_fault(Growing(Pushed::new().await)).await;
+    every_fault_on_disk(Growing(Pushed::new().await)).await;
 }

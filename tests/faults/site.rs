@@ -29,7 +29,7 @@ use crate::invariants;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
     InMemory,
-    /// SQLite and a directory.
+    /// SQLite and a directory, which are those that a single machine uses.
     OnDisk,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn new(kept: Kept, fetchers: &[Arc<dyn Fetcher>]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let (catalog, blobs) = backends(kept, folder.path()).await;
         let faults = Faults::default();
         let faulty_catalog = FaultyCatalog::new(Arc::clone(&catalog), faults.clone());
@@ -176,6 +176,12 @@ async fn held(mirror: &Mirror, asked: &Asked) -> Result<Arc<Held>> {
         Resolution::Present(held) => Ok(held),
         _ => Err(Error::NotFound { what: "artifact in service", id: format!("{asked:?}") }),
     }
+}
+
+/// In memory where that can be: nothing here has to survive that the power is cut, and thousands of runs would wait for a disk.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
 async fn backends(kept: Kept, folder: &Path) -> (Arc<dyn Catalog>, Arc<dyn BlobStore>) {
