@@ -1,7 +1,8 @@
 //! Files: declared, fetched and read; refused by upstream; supplied by hand; declared from misses.
 
 use distmirror_core::{
-    ArtifactName, Content, Declare, Error, MissReport, PageRequest, Resolution, Result, Sha256, Source, State, Uri,
+    Algorithm, ArtifactName, Content, Declare, Error, MissReport, PageRequest, Resolution, Result, Sha256, Source,
+    State, Uri,
 };
 use jiff::Timestamp;
 use testkit::{Answer, Upstream};
@@ -52,8 +53,9 @@ impl File {
     }
 
     pub(crate) async fn declare(&self, site: &Site, reason: &str) -> Result<()> {
-        let sha256 = self.has_checksum.then(|| self.blob().hex());
-        let wanted = Declare { sha256, reason: Some(reason.to_owned()), ..Declare::of(&self.name()) };
+        let checksum = self.has_checksum.then(|| (Algorithm::Sha256, self.blob().hex()));
+        let digests = checksum.into_iter().collect();
+        let wanted = Declare { digests, reason: Some(reason.to_owned()), ..Declare::of(&self.name()) };
         site.declare(&wanted).await.map(drop)
     }
 
@@ -122,8 +124,8 @@ impl Flow for DeclaringAgain {
 
     async fn run(&self, site: &Site) -> Result<()> {
         self.0.declare(site, "second").await?;
-        let sha256 = Some(Sha256::of(b"other bytes").hex());
-        let other = Declare { sha256, reason: Some("wrong".to_owned()), ..Declare::of(&self.0.name()) };
+        let digests = vec![(Algorithm::Sha256, Sha256::of(b"other bytes").hex())];
+        let other = Declare { digests, reason: Some("wrong".to_owned()), ..Declare::of(&self.0.name()) };
         match site.declare(&other).await {
             Err(Error::ChecksumConflict { .. }) => {}
             Ok(_) => panic!("{}: another checksum is taken", site.about),
