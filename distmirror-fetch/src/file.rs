@@ -82,7 +82,7 @@ impl FileFetcher {
             let response = &answer.response;
             match response.status() {
                 StatusCode::PARTIAL_CONTENT => {
-                    if let Some(total) = resume.continued_by(response.headers(), length(response)) {
+                    if let Some(total) = resume.continued_by(&answer.final_uri, response.headers(), length(response)) {
                         return Ok(Opened { answer, total: Some(total) });
                     }
                 }
@@ -216,7 +216,7 @@ async fn begin(answer: Answer, spool: &mut Spool) -> Result<Opened, Failure> {
         return Err(answer.refusal());
     }
     let total = length(response);
-    spool.restart(resume::validator(response.headers(), total)).await?;
+    spool.restart(resume::validator(&answer.final_uri, response.headers(), total)).await?;
     Ok(Opened { answer, total })
 }
 

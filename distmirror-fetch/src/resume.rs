@@ -1,9 +1,12 @@
 //! Going on with an interrupted transfer: only under a strong entity tag, and only from exactly where it stopped.
 //!
 //! A spliced file is impossible as long as upstream keeps RFC 9110: it must confirm the entity tag, the first byte and
-//! the total that the interrupted transfer had. Anything else starts again at byte 0.
+//! the total that the interrupted transfer had, and it must be the same resource at the end of all redirects, since a tag is
+//! unique within one resource only (section 8.8.3). Anything else starts again at byte 0.
 
-use distmirror_core::Spool;
+use std::fmt;
+
+use distmirror_core::{Spool, Uri};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::headers::{self, ContentRange};
@@ -32,42 +35,57 @@ impl Resume {
             .collect()
     }
 
-    /// The total, if this answer of status 206 is exactly the rest. `length` is what its body announces.
-    pub(crate) fn continued_by(&self, headers: &HeaderMap, length: Option<u64>) -> Option<u64> {
+    /// The total, if this answer of status 206 from `place` is exactly the rest. `length` is what its body announces.
+    pub(crate) fn continued_by(&self, place: &Uri, headers: &HeaderMap, length: Option<u64>) -> Option<u64> {
         let range = ContentRange::of(headers)?;
         let exactly_the_rest = range.first == self.from
             && range.last + 1 == range.total
             && length.is_none_or(|length| length == range.length())
             && self.validator.total.is_none_or(|total| total == range.total)
+            && self.validator.resource == resource(place)
             && headers::strong_entity_tag(headers).as_ref() == Some(&self.validator.entity_tag);
         exactly_the_rest.then_some(range.total)
     }
 }
 
-/// What the spool keeps beside the bytes: upstream's strong entity tag, and the total that was announced with it.
+/// What the spool keeps beside the bytes: upstream's strong entity tag, of which resource it is, and the total that was
+/// announced with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Validator {
     entity_tag: String,
+    resource: String,
     total: Option<u64>,
 }
 
-/// The validator for an answer of status 200, `None` if its transfer cannot be resumed.
-pub(crate) fn validator(headers: &HeaderMap, total: Option<u64>) -> Option<String> {
-    let entity_tag = headers::strong_entity_tag(headers)?;
-    Some(match total {
-        Some(total) => format!("{entity_tag} {total}"),
-        None => entity_tag,
-    })
+/// The validator for an answer of status 200 from `place`, `None` if its transfer cannot be resumed.
+pub(crate) fn validator(place: &Uri, headers: &HeaderMap, total: Option<u64>) -> Option<String> {
+    let validator = Validator { entity_tag: headers::strong_entity_tag(headers)?, resource: resource(place), total };
+    Some(validator.to_string())
+}
+
+/// What identifies a resource here: its URI without the query, which holds a signature of the moment where redirects lead to a
+/// store.
+fn resource(uri: &Uri) -> String {
+    let text = uri.as_str();
+    text.split('?').next().unwrap_or(text).to_owned()
+}
+
+impl fmt::Display for Validator {
+    /// The tag, the resource and the total, if there is one; [`Validator::parse`] reads it back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.entity_tag, self.resource)?;
+        self.total.map_or(Ok(()), |total| write!(f, " {total}"))
+    }
 }
 
 impl Validator {
     fn parse(text: &str) -> Option<Self> {
-        let (entity_tag, total) = text.split_at(text.rfind('"')? + 1);
-        let total = match total.trim() {
-            "" => None,
-            digits => Some(digits.parse().ok()?),
-        };
-        Some(Self { entity_tag: entity_tag.to_owned(), total })
+        // Neither a URI nor a number has a quotation mark.
+        let (entity_tag, rest) = text.split_at(text.rfind('"')? + 1);
+        let mut words = rest.split_ascii_whitespace();
+        let resource = words.next()?.to_owned();
+        let total = words.next().map(str::parse).transpose().ok()?;
+        Some(Self { entity_tag: entity_tag.to_owned(), resource, total })
     }
 }
 
@@ -84,7 +102,8 @@ mod tests {
 
     #[test]
     fn only_exactly_the_rest_is_taken() {
-        let resume = Resume { from: 5, validator: Validator::parse("\"v1\" 10").unwrap() };
+        let place = |text: &str| text.parse::<Uri>().unwrap();
+        let resume = Resume { from: 5, validator: Validator::parse("\"v1\" https://h.test/a 10").unwrap() };
         for (content_range, tag, length, expected) in [
             ("bytes 5-9/10", "\"v1\"", Some(5), Some(10)),
             ("bytes 5-9/10", "\"v1\"", None, Some(10)),
@@ -97,20 +116,27 @@ mod tests {
             ("bytes 5-10/11", "\"v1\"", Some(6), None),
             ("bytes 5-9/*", "\"v1\"", Some(5), None),
         ] {
-            let total = resume.continued_by(&headers(content_range, tag), length);
+            let total = resume.continued_by(&place("https://h.test/a?signed=2"), &headers(content_range, tag), length);
             assert_eq!(total, expected, "{content_range} {tag} {length:?}");
         }
-        assert_eq!(resume.continued_by(&HeaderMap::new(), Some(5)), None);
+        assert_eq!(resume.continued_by(&place("https://h.test/a"), &HeaderMap::new(), Some(5)), None);
+        for elsewhere in ["https://h.test/b", "https://g.test/a", "http://h.test/a", "https://h.test/a/"] {
+            let total = resume.continued_by(&place(elsewhere), &headers("bytes 5-9/10", "\"v1\""), Some(5));
+            assert_eq!(total, None, "{elsewhere} is another resource");
+        }
     }
 
     #[test]
     fn validators_are_read_as_written() {
         for (tag, total) in [("\"v1\"", Some(10)), ("\"\"", None), ("\"a-b\"", Some(0))] {
-            let text = validator(&headers("", tag), total).unwrap();
-            assert_eq!(Validator::parse(&text), Some(Validator { entity_tag: tag.to_owned(), total }));
+            let place = "https://h.test/a?b".parse().unwrap();
+            let text = validator(&place, &headers("", tag), total).unwrap();
+            let resource = "https://h.test/a".to_owned();
+            assert_eq!(Validator::parse(&text), Some(Validator { entity_tag: tag.to_owned(), resource, total }));
         }
-        assert_eq!(validator(&headers("", "W/\"v1\""), Some(1)), None);
-        assert_eq!(Validator::parse("no tag"), None);
-        assert_eq!(Validator::parse("\"v1\" x"), None);
+        assert_eq!(validator(&"http://h.test/".parse().unwrap(), &headers("", "W/\"v1\""), Some(1)), None);
+        for bad in ["no tag", "\"v1\"", "\"v1\" http://h.test/a x"] {
+            assert_eq!(Validator::parse(bad), None, "{bad}");
+        }
     }
 }

@@ -271,6 +271,25 @@ async fn nothing_is_ever_spliced() {
 }
 
 #[tokio::test]
+async fn what_a_redirect_leads_to_now_is_not_the_rest_of_what_it_led_to_before() {
+    let upstream = Hostile::start(|request| match (request.path.as_str(), request.range_start()) {
+        ("/a", _) => send("302 Found", &[&format!("Location: /{}", request.earlier)], b""),
+        ("/0", _) => {
+            let whole = answer("200 OK", &["ETag: \"v1\""], &noise(SIZE));
+            vec![Step::Send(whole[..whole.len() - SIZE / 2].to_vec())]
+        }
+        (_, Some(_)) => rest(request, &vec![7; SIZE], "\"v1\""),
+        (_, None) => send("200 OK", &["ETag: \"v1\""], &vec![7; SIZE]),
+    })
+    .await;
+    let place = Place::new();
+    let job = job(&upstream.url("/a"));
+    place.fetch(&job).await.unwrap_err();
+    let fetched = place.fetch(&job).await.unwrap();
+    assert_eq!(fetched.content.digests, Digests::of(&vec![7; SIZE]), "a tag is unique within one resource only");
+}
+
+#[tokio::test]
 async fn a_failure_in_between_does_not_lose_what_is_here() {
     let upstream = breaks_off_once(&["ETag: \"v1\""], |request| match request.earlier {
         1 => send("503 Service Unavailable", &[], b"later"),

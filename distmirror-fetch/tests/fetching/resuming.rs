@@ -40,7 +40,7 @@ impl Kept {
     /// What this validator says of so many bytes.
     fn read(validator: &str, bytes: usize) -> Option<Self> {
         let version = (0..VERSIONS).find(|version| validator.starts_with(&strong_tag(*version)))?;
-        let total = validator.split_once(' ').map(|(_, total)| total.parse().unwrap());
+        let total = validator.split(' ').nth(2).map(|total| total.parse().unwrap());
         Some(Self { version, bytes, total })
     }
 }
