@@ -5,10 +5,8 @@
 //! exits.
 
 use std::{
-    fs::DirBuilder,
     future::Future,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,7 +16,9 @@ use distmirror_backends::{
     blobs::{self, BlobOptions},
     catalog::{CatalogOptions, SqlCatalog},
 };
-use distmirror_core::{BlobStore, Catalog, Fetcher, Intake, Mirror, SpoolLimits, upkeep::Damage};
+use distmirror_core::{
+    BlobStore, Catalog, Fetcher, Intake, Mirror, SpoolLimits, durable::make_folders, upkeep::Damage,
+};
 use distmirror_fetch::{
     Credentials, FetchOptions, FileFetcher, FileOptions, ImageFetcher, ImageOptions, OnceReport, OutboundProxy,
     RollingScrub, ScrubOptions, UpstreamClient, UpstreamWatch, WatchOptions, WorkerOptions, Workers,
@@ -246,7 +246,7 @@ pub fn check(config: &Config) -> Vec<Error> {
 /// Makes the data folder such that others cannot read who declared what. A role that keeps nothing there does without it,
 /// on a read-only disk for instance; whoever needs it says what stands in the way.
 fn create_data_folder(config: &Config) {
-    let _ = DirBuilder::new().recursive(true).mode(0o700).create(&config.data_dir);
+    let _ = make_folders(&config.data_dir, 0o700);
 }
 
 async fn open(config: &Config) -> Result<Mirror, Error> {

@@ -7,13 +7,16 @@
 use std::{
     fmt, fs, io,
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use distmirror_core::{Host, Sha256};
+use distmirror_core::{
+    Host, Sha256,
+    durable::{folder_of, make_folders, sync_folder},
+};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::{
     SignatureScheme,
@@ -78,10 +81,12 @@ impl CertificateAuthority {
         let fail = |error: io::Error| Error::authority(folder, format!("cannot be made: {error}"));
         let (certificate, key) = generate().map_err(|error| Error::authority(folder, error.to_string()))?;
         let staging = staging_folder(folder);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&staging).map_err(fail)?;
+        make_folders(&staging, 0o700).map_err(fail)?;
         write_durably(&staging.join(KEY_FILE), 0o600, &key).map_err(fail)?;
         write_durably(&staging.join(CERTIFICATE_FILE), 0o644, &certificate).map_err(fail)?;
         fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).map_err(fail)?;
+        // Before the rename: a folder that is there without its key would be in the way of every later start.
+        sync_folder(&staging).map_err(fail)?;
         // The folder appears whole or not at all; whoever renames second finds the first one's and uses that.
         let renamed = fs::rename(&staging, folder);
         if renamed.is_err() {
@@ -89,7 +94,7 @@ impl CertificateAuthority {
         }
         match renamed {
             Err(error) if !folder.join(CERTIFICATE_FILE).exists() => Err(fail(error)),
-            _ => sync_folder(folder.parent()).map_err(fail),
+            _ => sync_folder(folder_of(folder)).map_err(fail),
         }
     }
 
@@ -257,11 +262,6 @@ fn write_durably(path: &Path, mode: u32, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all()
 }
 
 /// The certificate in the folder of an authority made here.

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use distmirror_core::Result;
+use distmirror_core::{
+    Result,
+    durable::{OPEN, folder_of, make_folders},
+};
 use futures::{FutureExt, future::BoxFuture};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbErr,
@@ -130,8 +133,10 @@ fn keep_if_alive<C: Connection>(connection: &mut C) -> BoxFuture<'_, Result<bool
 }
 
 fn make_file(path: &Path) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        // The names of the files in it are SQLite's to make durable.
+        make_folders(folder, OPEN)?;
     }
     match File::create_new(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

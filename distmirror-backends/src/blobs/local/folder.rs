@@ -14,14 +14,12 @@ use std::{
 use distmirror_core::{
     BlobBody, BlobRead, BlobStat, Error, Result, Sha256,
     blob::{blob_at, blob_path},
+    durable::{OPEN, make_folders, sync_folder},
 };
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use tokio::sync::mpsc;
 
-use super::{
-    Trouble,
-    write::{make_folder, sync_folder},
-};
+use super::Trouble;
 use crate::blobs::part_of;
 
 /// The directory in which the blobs are.
@@ -35,7 +33,7 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn open(root: PathBuf) -> Result<Self> {
         if !root.is_dir() {
-            make_folder(&root).map_err(Trouble::with("create the directory", &root))?;
+            make_folders(&root, OPEN).map_err(Trouble::with("create the directory", &root))?;
         }
         let folder = Self { root, durable: Mutex::default() };
         if !folder.mark().try_exists().map_err(Trouble::with("look into", &folder.root))? {

@@ -10,12 +10,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use distmirror_core::{Error, Payload, Result, Sha256, blob::blob_path};
+use distmirror_core::{
+    Error, Payload, Result, Sha256,
+    blob::blob_path,
+    durable::{OPEN, folder_of, make_folder, sync_folder},
+};
 use uuid::Uuid;
 
 use super::{
     Trouble,
-    folder::{Folder, TEMPORARY_FILE, unless},
+    folder::{Folder, TEMPORARY_FILE},
 };
 
 impl Folder {
@@ -69,12 +73,8 @@ impl Folder {
         let all = self.root.join("sha256");
         let outer = all.join(format!("{:02x}", key[0]));
         let inner = outer.join(format!("{:02x}", key[1]));
-        for (folder, parent) in [(&all, &self.root), (&outer, &all), (&inner, &outer)] {
-            fs::create_dir(folder)
-                .or_else(unless(ErrorKind::AlreadyExists))
-                // Also when another process made it, which may not have got to the fsync.
-                .and_then(|()| sync_folder(parent))
-                .map_err(Trouble::with("create", folder))?;
+        for folder in [&all, &outer, &inner] {
+            make_folder(folder, OPEN).map_err(Trouble::with("create", folder))?;
         }
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
         Ok(())
@@ -89,7 +89,7 @@ fn place(file: &File, path: &Path, target: &Path, caller: &Weak<()>) -> io::Resu
         return Err(io::Error::other("nobody waits for it any more"));
     }
     fs::rename(path, target)?;
-    target.parent().map_or(Ok(()), sync_folder)
+    sync_folder(folder_of(target))
 }
 
 /// A file that has no name yet; removed in the end unless it got one.
@@ -112,21 +112,6 @@ impl Drop for Temporary {
         // After a rename there is nothing left; what cannot be removed is swept a day later.
         let _ = fs::remove_file(&self.path);
     }
-}
-
-/// Makes a directory with those above it, so that all of them survive the power being cut.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.is_dir() {
-        make_folder(parent)?;
-    }
-    fs::create_dir(path).or_else(unless(ErrorKind::AlreadyExists))?;
-    sync_folder(parent)
-}
-
-/// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 fn open_payload(path: &Path, size: u64) -> io::Result<File> {
