@@ -5,6 +5,7 @@
 //! still be running. What an interrupted transfer left is kept together with upstream's validator, so that the next attempt
 //! can go on from there. Small artifacts never touch the spool. How much disk all of them may take is decided in `room`.
 
+mod mark;
 mod room;
 
 use std::{
@@ -21,7 +22,10 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use self::room::SpoolLimits;
-use self::room::{Claim, Room};
+use self::{
+    mark::{Left, Mark},
+    room::{Claim, Room},
+};
 use crate::{
     BlobStore, Checksums, Digest, Digests, Error, Hasher, Hashing, PartHasher, Payload, Result, Sha256,
     verify::{self, Verifier},
@@ -312,14 +316,25 @@ struct Writer<H> {
     hasher: H,
     written: u64,
     validator: Option<String>,
+    /// Beside the file, if there is a validator.
+    mark: Option<Mark>,
     memory: Option<Bytes>,
 }
 
 impl<H: Hashing> Writer<H> {
     fn open(path: PathBuf, fresh: H, claim: Claim) -> io::Result<Box<Self>> {
         let hasher = fresh.clone();
-        let mut writer =
-            Box::new(Self { path, file: None, claim, fresh, hasher, written: 0, validator: None, memory: None });
+        let mut writer = Box::new(Self {
+            path,
+            file: None,
+            claim,
+            fresh,
+            hasher,
+            written: 0,
+            validator: None,
+            mark: None,
+            memory: None,
+        });
         let Ok(file) = OpenOptions::new().read(true).write(true).open(&writer.path) else { return Ok(writer) };
         if !is_ours(&file, &writer.path)? {
             // Another writer is at it, perhaps one that lost its lease: keep out of its way.
@@ -327,38 +342,47 @@ impl<H: Hashing> Writer<H> {
             return Ok(writer);
         }
         writer.file = Some(file);
-        match fs::read_to_string(validator_path(&writer.path)) {
-            Ok(validator) if !validator.is_empty() => writer.rehash(validator)?,
-            _ => writer.restart(None)?,
+        let left = Left::read(&validator_path(&writer.path));
+        if !left.map_or(Ok(false), |left| writer.go_on(left))? {
+            writer.restart(None)?;
         }
         Ok(writer)
     }
 
-    fn rehash(&mut self, validator: String) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        file.seek(SeekFrom::Start(0))?;
+    /// Takes up what an earlier attempt left, if the bytes are still those that came; whether they are.
+    fn go_on(&mut self, left: Left) -> io::Result<bool> {
+        let Some(file) = &mut self.file else { return Ok(false) };
+        let mut known = file.take(left.bytes);
         let mut piece = vec![0; PIECE_BYTES];
         loop {
-            let count = file.read(&mut piece)?;
+            let count = known.read(&mut piece)?;
             if count == 0 {
                 break;
             }
             self.hasher.update(&piece[..count]);
             self.written += count as u64;
         }
-        self.validator = Some(validator);
-        Ok(())
+        if (self.written, self.digest_so_far()) != (left.bytes, left.sha256) {
+            return Ok(false);
+        }
+        if let Some(file) = &self.file {
+            // What came after the last mark is not known.
+            file.set_len(left.bytes)?;
+        }
+        self.mark = Some(Mark::open(&validator_path(&self.path), &left)?);
+        self.validator = Some(left.validator);
+        Ok(true)
+    }
+
+    fn digest_so_far(&self) -> Sha256 {
+        H::blob(&self.hasher.clone().finish())
     }
 
     fn restart(&mut self, validator: Option<String>) -> io::Result<()> {
         if let Some(file) = &mut self.file {
-            // In this order no bytes ever lie beside the validator of others.
-            remove(&validator_path(&self.path))?;
             file.set_len(0)?;
             file.seek(SeekFrom::Start(0))?;
-            if let Some(validator) = &validator {
-                fs::write(validator_path(&self.path), validator)?;
-            }
+            self.mark = mark_for(&self.path, validator.as_deref())?;
         }
         self.hasher = self.fresh.clone();
         self.written = 0;
@@ -377,10 +401,13 @@ impl<H: Hashing> Writer<H> {
         }
         self.claim.wrote(piece.len() as u64);
         self.written += piece.len() as u64;
-        Ok(())
+        match &self.mark {
+            Some(mark) => mark.set(self.written, &self.digest_so_far()),
+            None => Ok(()),
+        }
     }
 
-    /// Makes the file; the validator beside it first, so that no bytes are ever taken for those of another one.
+    /// Makes the file, and what lies beside it.
     fn create(&mut self) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path)?;
         if !is_ours(&file, &self.path)? {
@@ -388,10 +415,7 @@ impl<H: Hashing> Writer<H> {
             return self.create();
         }
         file.set_len(0)?;
-        match &self.validator {
-            Some(validator) => fs::write(validator_path(&self.path), validator)?,
-            None => remove(&validator_path(&self.path))?,
-        }
+        self.mark = mark_for(&self.path, self.validator.as_deref())?;
         self.file = Some(file);
         Ok(())
     }
@@ -449,6 +473,15 @@ fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Begins what lies beside a spool file. Without a validator nothing may: it would be that of others.
+fn mark_for(path: &Path, validator: Option<&str>) -> io::Result<Option<Mark>> {
+    let path = validator_path(path);
+    match validator {
+        Some(validator) => Mark::create(&path, validator).map(Some),
+        None => remove(&path).map(|()| None),
     }
 }
 
@@ -564,6 +597,34 @@ mod tests {
             assert_eq!((spool.received(), spool.validator()), (kept, validator));
         }
         assert_eq!(files(folder.path()), 0);
+    }
+
+    /// What a loss of power may make of files that were not synced, and a kill between two writes.
+    #[tokio::test]
+    async fn bytes_that_are_not_those_that_came_are_not_gone_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let (intake, _) = intake(folder.path(), u64::MAX);
+        let data = noise(2 * PIECE_BYTES);
+        let path = folder.path().join("a.part");
+        let zeros_within = [&data[..PIECE_BYTES], &[0; PIECE_BYTES]].concat();
+        let unmarked = [&data[..], b"more"].concat();
+        for (found, kept) in [
+            (data.to_vec(), data.len()),
+            (unmarked, data.len()),
+            (zeros_within, 0),
+            (vec![0; data.len()], 0),
+            (data[..PIECE_BYTES].to_vec(), 0),
+            (Vec::new(), 0),
+        ] {
+            let mut spool = intake.spool("a").await.unwrap();
+            spool.restart(Some("\"tag\"".into())).await.unwrap();
+            spool.write(data.clone()).await.unwrap();
+            spool.keep().await.unwrap();
+            fs::write(&path, &found).unwrap();
+            let spool = intake.spool("a").await.unwrap();
+            assert_eq!((spool.received(), spool.validator().is_some()), (kept as u64, kept > 0), "{}", found.len());
+            assert_eq!(spool.finish(&Checksums::none()).await.unwrap().digests, Digests::of(&data[..kept]));
+        }
     }
 
     #[tokio::test]
