@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -152,8 +152,17 @@ fn check_file(path: &Path) -> io::Result<()> {
     }
     let mut start = Vec::new();
     File::open(path)?.take(HEADER.len() as u64).read_to_end(&mut start)?;
-    if !start.is_empty() && start != HEADER {
+    // Where the power was cut while the first page was written there may be zeros: SQLite undoes that by its journal.
+    let is_undone = start.iter().all(|byte| *byte == 0) && journal_of(path).exists();
+    if !start.is_empty() && start != HEADER && !is_undone {
         return Err(io::Error::other("is not a file of SQLite, or its header is damaged: restore it from a backup"));
     }
     Ok(())
+}
+
+/// The file from which SQLite undoes what was not completed.
+fn journal_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
+    name.into()
 }
