@@ -80,7 +80,7 @@ pub struct BlobStat {
 /// # Promises
 /// The suite in `conformance` (feature of the same name) tests each of them.
 /// 1. `put` is all or nothing: while it runs, and after it failed or the process died, `get` finds the whole blob or none.
-/// 2. When `put` returns `Ok` the blob is durable: it survives the power being cut.
+/// 2. When `put` returns `Ok`, or `stat` tells a size, the blob is durable: it survives the power being cut.
 /// 3. `put` of a blob that is there succeeds and leaves the right bytes, also when those that were there are damaged.
 /// 4. `get` with a range gives exactly those bytes; the range lies within the blob or the call fails.
 /// 5. What is not there is [`Error::BlobMissing`](crate::Error::BlobMissing) from `get` and `None` from `stat`. Trouble is

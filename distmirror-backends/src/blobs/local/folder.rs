@@ -14,7 +14,7 @@ use std::{
 use distmirror_core::{
     BlobBody, BlobRead, BlobStat, Error, Result, Sha256,
     blob::{blob_at, blob_path},
-    durable::{OPEN, make_folders, sync_folder},
+    durable::{OPEN, folder_of, make_folders, sync_folder},
 };
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use tokio::sync::mpsc;
@@ -70,7 +70,12 @@ impl Folder {
     pub(super) fn stat(&self, blob: &Sha256) -> Result<Option<u64>> {
         let path = self.root.join(blob_path(blob));
         match fs::metadata(&path) {
-            Ok(metadata) => size_of(blob, &metadata).map(Some),
+            Ok(metadata) => {
+                let size = size_of(blob, &metadata)?;
+                // Whoever gave it its name may have been killed before that was durable, and it is about to be relied on.
+                sync_folder(folder_of(&path)).map_err(Trouble::with("make durable", &path))?;
+                Ok(Some(size))
+            }
             Err(error) => self.absence(&path, error)?.map_or(Ok(None), Err),
         }
     }
