@@ -27,6 +27,8 @@ mod postgres;
 mod process;
 mod registry;
 mod shared_key;
+mod sqlite;
+mod strace;
 mod upstream;
 
 pub use browser::Browser;
@@ -40,6 +42,8 @@ pub use place::{free_port, tools_dir};
 pub use postgres::{Postgres, postgres};
 pub use process::{Process, run_to_end};
 pub use registry::{Registry, RegistryOptions, RegistryRequest, registry, registry_at};
+pub use sqlite::sqlite3;
+pub use strace::strace;
 pub use upstream::{Answer, Seen, Upstream};
 
 /// What a test panics with when a component is not there.
