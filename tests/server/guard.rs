@@ -1,10 +1,11 @@
 //! The address guard with the default policy: the binary in a network of its own, which has a public address and nothing behind
 //! it. Nothing is allowed there that a fresh installation does not allow.
 
-use std::{fs, process::Command};
+use std::fs;
 
 use tempfile::TempDir;
-use testkit::run_to_end;
+
+use crate::support::in_namespaces;
 
 /// What runs inside the network: a public web server, a private one that nobody must reach, and distmirror without a configuration.
 const SCRIPT: &str = r#"
@@ -75,14 +76,7 @@ async fn by_default_only_public_addresses_are_reached() {
     );
     let uris: String = good.iter().chain(&bad).map(|uri| format!("{uri}\n")).collect();
     fs::write(folder.path().join("uris"), uris).expect("writes the URIs");
-    let mut command = Command::new("timeout");
-    // With the first process of the namespace all others end.
-    command.args(["100", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", SCRIPT, "sh"]);
-    let printed = run_to_end({
-        command.arg(folder.path()).arg(env!("CARGO_BIN_EXE_distmirror"));
-        command
-    })
-    .await;
+    let printed = in_namespaces(SCRIPT, folder.path()).await;
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!(lines.len(), good.len() + bad.len() + 1, "{printed}");
     for (uri, line) in good.iter().zip(&lines) {

@@ -1,5 +1,6 @@
 //! The whole server from outside: the binary, started as people start it, with real clients and real backends.
 
+mod crash;
 mod examples;
 mod guard;
 mod images;

@@ -11,7 +11,7 @@ use std::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::{CurlOutput, Process, Registry, Upstream, curl, free_port};
+use testkit::{CurlOutput, Process, Registry, Upstream, curl, free_port, run_to_end};
 
 /// Where the data of a server lives.
 #[derive(Debug, Clone)]
@@ -46,6 +46,7 @@ pub(crate) fn local(folder: &Path) -> String {
 pub(crate) struct Reach {
     ports: Vec<u16>,
     trusted_roots: Vec<PathBuf>,
+    is_patient: bool,
     more: String,
 }
 
@@ -55,7 +56,14 @@ impl Reach {
         let other = other.into();
         self.ports.extend(other.ports);
         self.trusted_roots.extend(other.trusted_roots);
+        self.is_patient |= other.is_patient;
         self.more += &other.more;
+        self
+    }
+
+    /// Waits for an upstream that sends nothing, longer than any test takes.
+    pub(crate) fn patient(mut self) -> Self {
+        self.is_patient = true;
         self
     }
 
@@ -77,7 +85,7 @@ impl Reach {
 impl From<&Upstream> for Reach {
     fn from(upstream: &Upstream) -> Self {
         let ports = vec![upstream.http_port(), upstream.https_port()];
-        Self { ports, trusted_roots: vec![upstream.ca_pem_path()], more: String::new() }
+        Self { ports, trusted_roots: vec![upstream.ca_pem_path()], ..Self::default() }
     }
 }
 
@@ -85,7 +93,7 @@ impl From<&Registry> for Reach {
     fn from(registry: &Registry) -> Self {
         let is_secure = registry.url().starts_with("https");
         let trusted_roots = is_secure.then(|| registry.ca_pem_path()).into_iter().collect();
-        Self { ports: vec![registry.port()], trusted_roots, more: String::new() }
+        Self { ports: vec![registry.port()], trusted_roots, ..Self::default() }
     }
 }
 
@@ -129,14 +137,14 @@ impl Server {
         self.wait().await;
     }
 
-    /// Ends the process as a service manager would; it must exit with 0.
-    pub(crate) async fn stop(self) {
+    /// Ends the process as a service manager would; it must exit with 0. What it leaves is in its folder.
+    pub(crate) async fn stop(self) -> TempDir {
         let Self { mut process, folder, .. } = self;
         // Meanwhile our own clients learn that their connections are to end, which the server waits for.
         let end = tokio::task::spawn_blocking(move || (process.terminate().code(), process.log()));
         let (code, log) = end.await.expect("it does not panic");
         assert_eq!(code, Some(0), "{log}");
-        drop(folder);
+        folder
     }
 
     /// The folder of its data and its configuration.
@@ -244,6 +252,15 @@ impl Server {
     }
 }
 
+/// Runs a script with a network, mounts and processes of its own; what it printed. Its arguments are the folder and the binary.
+pub(crate) async fn in_namespaces(script: &str, folder: &Path) -> String {
+    let mut command = Command::new("timeout");
+    // With the first process of the namespace all others end.
+    command.args(["100", "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]);
+    command.arg(folder).arg(env!("CARGO_BIN_EXE_distmirror"));
+    run_to_end(command).await
+}
+
 fn spawn(folder: &Path, roles: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_distmirror"));
     command.args(roles).arg("--config").arg(folder.join("distmirror.toml")).current_dir(folder);
@@ -260,8 +277,9 @@ fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port
          [blobs]\nurl = {blobs:?}\n[blobs.options]\n{options}\
          [proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n\
          [admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
-         [fetch]\nretries = 0\nidle_timeout = \"5s\"\nallow_addresses = {addresses:?}\ntrusted_roots = {roots:?}\n{more}",
+         [fetch]\nretries = 0\nidle_timeout = {idle:?}\nallow_addresses = {addresses:?}\ntrusted_roots = {roots:?}\n{more}",
         data = folder.join("data"),
+        idle = if reach.is_patient { "10m" } else { "5s" },
         catalog = backends.catalog,
         blobs = backends.blobs,
         addresses = addresses.collect::<Vec<_>>(),
