@@ -89,7 +89,8 @@ impl ImagePlace {
     pub(crate) fn spool(&self, digest: &str, bytes: &[u8]) {
         let file = self.folder.path().join(digest.replace(':', "-"));
         std::fs::write(file.with_extension("part"), bytes).unwrap();
-        std::fs::write(file.with_extension("validator"), digest).unwrap();
+        let mark = format!("{digest}\n{:020} {}", bytes.len(), Sha256::of(bytes).hex());
+        std::fs::write(file.with_extension("validator"), mark).unwrap();
     }
 
     /// How many files lie in the spool.
