@@ -13,20 +13,15 @@
 #![expect(clippy::print_stdout, reason = "its table is its result")]
 
 mod support;
+#[path = "support/usage.rs"]
+mod usage;
 
-use std::{
-    fs,
-    os::unix::process::CommandExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
-use support::{Mirror, binary, cpu_seconds, resident_mib};
+use support::{Mirror, resident_mib};
 use tempfile::TempDir;
 use testkit::{ImageClient, Registry, RegistryOptions, image::Image, registry_at};
+use usage::{Usage, fetch_once, measure};
 
 const LAYERS: usize = 10;
 const LAYER_BYTES: usize = 50_000_000;
@@ -73,12 +68,7 @@ impl Pushed {
 /// From the registry into a folder, and into SQLite and a folder.
 fn fetching(what: &str, image: &Pushed) {
     let declared = declared(image);
-    let ours = || {
-        let folder = TempDir::new().expect("a folder");
-        copy(declared.path(), folder.path());
-        let mut fetch = binary(folder.path(), &["fetch", "--once", "--config", "distmirror.toml"]);
-        measure(fetch.env("DISTMIRROR__LOG__LEVEL", "warn"), None)
-    };
+    let ours = || fetch_once(declared.path(), |_| ());
     let theirs = || copy_with_skopeo(&image.at("localhost"), None);
     compare(&format!("fetch {what}"), ("skopeo", &theirs), ("distmirror", &ours));
 }
@@ -103,7 +93,7 @@ fn pulling(registry: &Registry, image: &Pushed) {
         ("docker-registry", &|| curl(theirs, image, registry.pid())),
         ("distmirror", &|| curl(&ours, image, mirror.pid())),
     );
-    println!("{}", line("  distmirror, first after its start", &first));
+    println!("{}", first.line("  distmirror, first after its start"));
     let face = format!("127.0.0.1:{}/localhost", mirror.proxy_port);
     compare(
         "pull with skopeo",
@@ -123,7 +113,7 @@ fn compare(what: &str, (their_name, theirs): (&str, &dyn Fn() -> Usage), (our_na
     ours();
     let (theirs, ours): (Vec<_>, Vec<_>) = (0..ROUNDS).map(|_| (theirs(), ours())).unzip();
     let (theirs, ours) = (Usage::median(&theirs), Usage::median(&ours));
-    println!("{what}\n{}\n{}", line(&format!("  {their_name}"), &theirs), line(&format!("  {our_name}"), &ours));
+    println!("{what}\n{}\n{}", theirs.line(&format!("  {their_name}")), ours.line(&format!("  {our_name}")));
     let ratio = |of: fn(&Usage) -> f64| of(&ours) / of(&theirs);
     println!(
         "{:<36} {:>9.2} {:>9.2} {:>10.2}",
@@ -132,61 +122,6 @@ fn compare(what: &str, (their_name, theirs): (&str, &dyn Fn() -> Usage), (our_na
         ratio(|usage| usage.cpu_s),
         ratio(|usage| usage.peak_mib)
     );
-}
-
-fn line(name: &str, Usage { wall_s, cpu_s, peak_mib }: &Usage) -> String {
-    format!("{name:<36} {wall_s:>9.2} {cpu_s:>9.2} {peak_mib:>10.0}")
-}
-
-/// What a run took.
-#[derive(Debug, Clone, Copy)]
-struct Usage {
-    wall_s: f64,
-    cpu_s: f64,
-    peak_mib: f64,
-}
-
-impl Usage {
-    /// Of each figure the median.
-    fn median(all: &[Self]) -> Self {
-        let median = |of: fn(&Self) -> f64| {
-            let mut figures: Vec<f64> = all.iter().map(of).collect();
-            figures.sort_by(f64::total_cmp);
-            figures[figures.len() / 2]
-        };
-        Self { wall_s: median(|it| it.wall_s), cpu_s: median(|it| it.cpu_s), peak_mib: median(|it| it.peak_mib) }
-    }
-}
-
-/// Runs a command to its end. Processor time and memory are its own, or those of the process that serves it.
-fn measure(command: &mut Command, server: Option<u32>) -> Usage {
-    // What earlier rounds left to be written is not this one's.
-    rustix::fs::sync();
-    let before = server.map_or(0.0, cpu_seconds);
-    let started = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
-    let measured = server.unwrap_or(child.id());
-    let mut peak_mib = 0.0;
-    while !has_ended(&child) {
-        peak_mib = peak(measured).unwrap_or(peak_mib);
-        sleep(Duration::from_millis(2));
-    }
-    let (wall_s, cpu_s) = (started.elapsed().as_secs_f64(), cpu_seconds(measured) - before);
-    assert!(child.wait().expect("it can be waited for").success(), "{command:?} failed");
-    Usage { wall_s, cpu_s, peak_mib }
-}
-
-/// Whether a child has ended. It stays in the list of processes with what it used, until it is waited for.
-fn has_ended(child: &std::process::Child) -> bool {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    waitid(WaitId::Pid(Pid::from_child(child)), options).expect("a child can be asked for").is_some()
-}
-
-/// The most memory that a process has had, in MiB; proc(5), `VmHWM`.
-fn peak(pid: u32) -> Option<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let field = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(field.split_ascii_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
 }
 
 fn copy_with_skopeo(reference: &str, server: Option<u32>) -> Usage {
@@ -205,12 +140,6 @@ fn curl(base: &str, image: &Pushed, server: u32) -> Usage {
         curl.args(["--output", "/dev/null", &format!("{base}/{}/blobs/{layer}", image.repository)]);
     }
     measure(&mut curl, Some(server))
-}
-
-/// Copies a folder with what is in it.
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
-    assert!(copied.expect("cp runs").success());
 }
 
 /// Starts this program once more in a network that nobody else is in, where it may listen on port 80.
