@@ -39,10 +39,14 @@ impl Mirror {
 
     /// Declares an artifact of this kind, with more options such as `--wait`.
     pub(crate) fn declare(&self, kind: &str, name: &str, options: &[&str]) {
-        let server = format!("http://127.0.0.1:{}", self.admin_port);
-        let arguments = ["declare", kind, name, "--reason", "comparison", "--server", &server];
+        let arguments = ["declare", kind, name, "--reason", "comparison", "--server", &self.admin()];
         let declared = binary(Path::new("/"), &[&arguments, options].concat()).output().expect("the binary runs");
         assert!(declared.status.success(), "{}", String::from_utf8_lossy(&declared.stderr));
+    }
+
+    /// The URL of the admin side.
+    pub(crate) fn admin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin_port)
     }
 
     /// The URL of the proxy.

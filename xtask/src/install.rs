@@ -22,6 +22,7 @@ const DEBIAN: [(&str, &str); 23] = [
     ("chromium", "chromium"),
     ("chromedriver", "chromium-driver"),
     ("curl", "curl"),
+    ("aria2c", "aria2"),
     ("openssl", "openssl"),
     ("sqlite3", "sqlite3"),
     ("nginx", "nginx"),
