@@ -44,14 +44,7 @@ impl Artifacts for SqlCatalog {
     }
 
     async fn holding(&self, digest: &Digest) -> Result<Option<Artifact>> {
-        let column = digest_column(digest.algorithm());
-        let holders = artifact::Entity::find()
-            .filter(column.eq(digest.as_bytes().to_vec()))
-            .filter(artifact::Column::State.is_in([State::Present.as_str(), State::Quarantined.as_str()]))
-            // By their names, present comes before quarantined.
-            .order_by_asc(artifact::Column::State)
-            .order_by_asc(artifact::Column::Id);
-        found(self.row(holders).await?)
+        found(self.row(holders(digest)).await?)
     }
 
     async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page<Artifact>> {
@@ -245,6 +238,16 @@ pub(super) fn by_name(key: &NameKey) -> Select<artifact::Entity> {
     artifact::Entity::find().filter(artifact::Column::NameKey.eq(key.as_bytes().to_vec()))
 }
 
+/// The rows that have this digest, which only those have that are present or quarantined. Not asked for by their states as
+/// well: SQLite would go through all that are present, instead of finding the few by the index of the digest.
+fn holders(digest: &Digest) -> Select<artifact::Entity> {
+    artifact::Entity::find()
+        .filter(digest_column(digest.algorithm()).eq(digest.as_bytes().to_vec()))
+        // By their names, present comes before quarantined.
+        .order_by_asc(artifact::Column::State)
+        .order_by_asc(artifact::Column::Id)
+}
+
 /// Writes these columns, unless somebody changed the row since it was read; returns the row as it is then.
 pub(super) async fn change(
     read: &artifact::Model,
@@ -323,4 +326,29 @@ fn filtered(filter: &Filter) -> Select<artifact::Entity> {
         wanted = wanted.filter(contains(artifact::Column::Name, searched));
     }
     wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use distmirror_core::{Algorithm, Digests};
+    use sea_orm::{DbBackend, QueryTrait};
+
+    use super::*;
+    use crate::catalog::CatalogOptions;
+
+    #[tokio::test]
+    async fn sqlite_finds_holders_by_the_index_of_their_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("catalog.db").display());
+        let options = CatalogOptions { url, max_connections: 2, migrate: true };
+        let catalog = SqlCatalog::open(&options).await.unwrap();
+        for algorithm in Algorithm::ALL {
+            let digest = Digests::of(b"abc").get(algorithm);
+            let mut query = holders(&digest).limit(1).build(DbBackend::Sqlite);
+            query.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+            let plan = catalog.connection.query_all_raw(query).await.unwrap();
+            let steps: Vec<String> = plan.iter().map(|step| step.try_get("", "detail").unwrap()).collect();
+            assert!(steps[0].contains(&format!("artifacts_by_{algorithm}_id")), "{steps:?}");
+        }
+    }
 }
