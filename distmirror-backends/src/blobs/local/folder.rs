@@ -26,8 +26,9 @@ use crate::blobs::part_of;
 #[derive(Debug)]
 pub(super) struct Folder {
     pub(super) root: PathBuf,
-    /// The folders, by the first two bytes of their blobs, that this process knows to survive the power being cut.
-    pub(super) durable: Mutex<HashSet<[u8; 2]>>,
+    /// The folders, by the first byte of their blobs or by the first two, that this process knows to survive the power
+    /// being cut.
+    pub(super) durable: Mutex<HashSet<(u8, Option<u8>)>>,
 }
 
 impl Folder {

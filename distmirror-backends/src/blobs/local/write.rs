@@ -35,7 +35,7 @@ impl Folder {
         };
         if placed.is_err() {
             // Perhaps because somebody removed the folder: the next put makes it again.
-            self.durable.lock().unwrap_or_else(PoisonError::into_inner).remove(&folder_key(blob));
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         placed
     }
@@ -66,14 +66,20 @@ impl Folder {
 
     /// Makes the two folders of a blob below the root. The root itself is never made here: it may be a mount point.
     fn make_folders(&self, blob: &Sha256) -> Result<()> {
-        let key = folder_key(blob);
+        let [first, second, ..] = *blob.as_bytes();
+        let all = self.root.join("sha256");
+        let outer = all.join(format!("{first:02x}"));
+        let inner = outer.join(format!("{second:02x}"));
+        self.make_durable((first, None), &[&all, &outer])?;
+        self.make_durable((first, Some(second)), &[&inner])
+    }
+
+    /// Makes folders, from the outer to the inner one, unless this process knows that they survive the power being cut.
+    fn make_durable(&self, key: (u8, Option<u8>), folders: &[&PathBuf]) -> Result<()> {
         if self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(&key) {
             return Ok(());
         }
-        let all = self.root.join("sha256");
-        let outer = all.join(format!("{:02x}", key[0]));
-        let inner = outer.join(format!("{:02x}", key[1]));
-        for folder in [&all, &outer, &inner] {
+        for folder in folders {
             make_folder(folder, OPEN).map_err(Trouble::with("create", folder))?;
         }
         self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
@@ -126,11 +132,6 @@ fn other_size(found: u64, size: u64) -> io::Error {
 
 fn spool_error(path: &Path, source: io::Error) -> Error {
     Error::Spool { path: path.display().to_string(), source }
-}
-
-fn folder_key(blob: &Sha256) -> [u8; 2] {
-    let bytes = blob.as_bytes();
-    [bytes[0], bytes[1]]
 }
 
 /// Readable by whoever serves the store or backs it up.
