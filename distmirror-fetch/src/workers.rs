@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -52,6 +53,7 @@ impl Workers {
         let mut running = Running::default();
         let mut catalog_answers = true;
         loop {
+            while running.ended().is_some() {}
             // Before the look, so that nothing becomes due unseen between the look and the wait.
             let due = self.mirror.something_due();
             let taken = self.take_up(&mut running).await;
@@ -83,22 +85,24 @@ impl Workers {
         let mut failed = HashSet::new();
         loop {
             let taken = self.take_up(&mut running).await;
-            let Some((artifact, outcome)) = running.next_end().await else {
+            let Some(first) = running.next_end().await else {
                 match running.resting.next_turn() {
                     Some(turn) if taken.is_ok() => sleep_until(turn).await,
                     _ => return taken.map(|()| OnceReport { done, failed: failed.len() }),
                 }
                 continue;
             };
-            match outcome {
-                Outcome::Done => {
-                    failed.remove(&artifact);
-                    done += 1;
+            for (artifact, outcome) in iter::once(first).chain(iter::from_fn(|| running.ended())) {
+                match outcome {
+                    Outcome::Done => {
+                        failed.remove(&artifact);
+                        done += 1;
+                    }
+                    Outcome::Failed => {
+                        failed.insert(artifact);
+                    }
+                    Outcome::Lost => {}
                 }
-                Outcome::Failed => {
-                    failed.insert(artifact);
-                }
-                Outcome::Lost => {}
             }
         }
     }
@@ -187,6 +191,16 @@ impl Running {
     /// Waits until a fetch ends; `None` if none runs.
     async fn next_end(&mut self) -> Option<(ArtifactId, Outcome)> {
         let ended = self.tasks.join_next_with_id().await?;
+        self.remove(ended)
+    }
+
+    /// A fetch that has ended by now; `None` if there is none. One lease fills the places of all of them.
+    fn ended(&mut self) -> Option<(ArtifactId, Outcome)> {
+        let ended = self.tasks.try_join_next_with_id()?;
+        self.remove(ended)
+    }
+
+    fn remove(&mut self, ended: Result<(Id, Outcome), JoinError>) -> Option<(ArtifactId, Outcome)> {
         let (id, outcome) = match ended {
             Ok((id, outcome)) => (id, outcome),
             Err(error) => (error.id(), died(&error)),
