@@ -30,7 +30,7 @@ use self::{location::Location, totals::TotalsCache};
 pub struct CatalogOptions {
     /// `sqlite://PATH`, `postgres://...` or `mysql://...`; the path of SQLite is taken as it stands.
     pub url: String,
-    /// The most connections that are open at a time; at least 1.
+    /// The most connections that are open at a time; at least 1, and at least 2 of SQLite.
     pub max_connections: u32,
     /// Whether `open` brings the tables up to date; otherwise tables that are not are an error.
     pub migrate: bool,
@@ -58,6 +58,9 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// belongs to the processes of one machine.
 pub struct SqlCatalog {
     connection: DatabaseConnection,
+    /// Where changes are made. For SQLite this is one connection of its own: what it has in memory stays good, while each
+    /// other one reads everything anew after a change that was not its own.
+    writer: DatabaseConnection,
     location: Location,
     /// SQLite has one writer at a time. Whoever waits here waits in order, instead of spinning on `SQLITE_BUSY`.
     sqlite_writer: Mutex<()>,
@@ -77,9 +80,13 @@ impl SqlCatalog {
             schema::migrate(&location).await?;
         }
         let connection =
-            connect::pool(&location, options.max_connections).await.map_err(|error| at(&location, error))?;
+            connect::pool(&location, readers(&location, options)).await.map_err(|error| at(&location, error))?;
         schema::check(&connection).await.map_err(|error| at(&location, error))?;
-        Ok(Self { connection, location, sqlite_writer: Mutex::default(), totals: TotalsCache::default() })
+        let writer = match location {
+            Location::Sqlite(_) => connect::pool(&location, 1).await.map_err(|error| at(&location, error))?,
+            _ => connection.clone(),
+        };
+        Ok(Self { connection, writer, location, sqlite_writer: Mutex::default(), totals: TotalsCache::default() })
     }
 
     /// Brings the tables up to date. May be interrupted anywhere and done again, also by several processes at once.
@@ -98,6 +105,14 @@ impl SqlCatalog {
 impl fmt::Debug for SqlCatalog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlCatalog").field("location", &self.location.to_string()).finish_non_exhaustive()
+    }
+}
+
+/// How many connections there are beside the writer of SQLite.
+fn readers(location: &Location, options: &CatalogOptions) -> u32 {
+    match location {
+        Location::Sqlite(_) => options.max_connections.saturating_sub(1),
+        _ => options.max_connections,
     }
 }
 

@@ -110,7 +110,7 @@ impl SqlCatalog {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(self.connection.begin_with_options(options).await?)
+        Ok(self.writer.begin_with_options(options).await?)
     }
 
     async fn writers_turn(&self) -> Option<MutexGuard<'_, ()>> {

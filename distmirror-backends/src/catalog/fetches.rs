@@ -63,7 +63,7 @@ impl Fetches for SqlCatalog {
 impl SqlCatalog {
     /// What is due, longest first: more than was asked for, because others take of it as well.
     async fn due(&self, request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<artifact::Model>> {
-        const SPARE: usize = 16;
+        const SPARE: usize = 4;
         const MOST: usize = 1000;
         if request.limit == 0 {
             return Ok(Vec::new());
@@ -76,7 +76,7 @@ impl SqlCatalog {
             .order_by_asc(artifact::Column::DueAt)
             .order_by_asc(artifact::Column::Host)
             .order_by_asc(artifact::Column::Id);
-        Ok(ordered.limit((request.limit.min(MOST) + SPARE) as u64).all(&self.connection).await?)
+        Ok(ordered.limit((request.limit.min(MOST) + SPARE) as u64).all(&self.writer).await?)
     }
 
     async fn take_up(&self, due: &[artifact::Model], request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<Job>> {
@@ -116,7 +116,7 @@ impl SqlCatalog {
             .col_expr(artifact::Column::Revision, Expr::col(artifact::Column::Revision).add(1))
             .filter(artifact::Column::Id.eq(lease.artifact.0))
             .filter(artifact::Column::LeaseToken.eq(lease.token))
-            .exec(&self.connection)
+            .exec(&self.writer)
             .await?;
         if renewed.rows_affected == 1 { Ok(()) } else { Err(lost(lease)) }
     }

@@ -127,12 +127,12 @@ impl SqlCatalog {
             .order_by_asc(miss::Column::Id)
             .limit(FORGOTTEN_AT_ONCE as u64)
             .into_tuple()
-            .all(&self.connection)
+            .all(&self.writer)
             .await?;
         let matching: Vec<_> =
             rows.iter().filter(|(_, name)| matches_pattern(pattern, name)).map(|(id, _)| *id).collect();
         if !matching.is_empty() {
-            miss::Entity::delete_many().filter(miss::Column::Id.is_in(matching)).exec(&self.connection).await?;
+            miss::Entity::delete_many().filter(miss::Column::Id.is_in(matching)).exec(&self.writer).await?;
         }
         Ok(rows.last().filter(|_| rows.len() == FORGOTTEN_AT_ONCE).map(|(id, _)| *id))
     }

@@ -87,14 +87,14 @@ impl SqlCatalog {
     }
 
     async fn try_save_scrub(&self, scrub: &Scrub) -> Attempt<()> {
-        let known = scrub::Entity::find_by_id(scrub.id).one(&self.connection).await?;
+        let known = scrub::Entity::find_by_id(scrub.id).one(&self.writer).await?;
         let row = scrub::ActiveModel::new(scrub)?;
         match known {
             Some(_) => {
                 let changed = scrub::Entity::update_many().set(row).filter(scrub::Column::Id.eq(scrub.id));
-                changed.exec(&self.connection).await?;
+                changed.exec(&self.writer).await?;
             }
-            None => insert(row, &self.connection).await?,
+            None => insert(row, &self.writer).await?,
         }
         Ok(())
     }
@@ -110,7 +110,7 @@ impl SqlCatalog {
             .set(columns)
             .col_expr(artifact::Column::Revision, Expr::col(artifact::Column::Revision).add(1))
             .filter(artifact::Column::Id.eq(id.0))
-            .exec(&self.connection)
+            .exec(&self.writer)
             .await?;
         Ok(())
     }
