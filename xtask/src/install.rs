@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 23] = [
+const DEBIAN: [(&str, &str); 24] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
