@@ -91,8 +91,38 @@ pub struct CaConfig {
 pub struct ProxyConfig {
     /// Where the proxy listens.
     pub listen: Vec<SocketAddr>,
+    /// Where it listens inside TLS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Where plain HTTP arrives that was meant for other hosts.
+    pub transparent_http: Vec<SocketAddr>,
+    /// Where TLS arrives that was meant for other hosts.
+    pub transparent_https: Vec<SocketAddr>,
     /// The URL by which clients reach it, without a slash at the end. `None`: see [`default_public_url`].
     pub public_url: Option<String>,
+}
+
+impl ProxyConfig {
+    /// Every place where the proxy listens, by its key.
+    pub fn listeners(&self) -> [(&'static str, &[SocketAddr]); 4] {
+        [
+            ("proxy.listen", &self.listen),
+            ("proxy.listen_tls", &self.listen_tls),
+            ("proxy.transparent_http", &self.transparent_http),
+            ("proxy.transparent_https", &self.transparent_https),
+        ]
+    }
+}
+
+impl Default for ProxyConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 3128))],
+            listen_tls: Vec::new(),
+            transparent_http: Vec::new(),
+            transparent_https: Vec::new(),
+            public_url: None,
+        }
+    }
 }
 
 /// `[admin]`
@@ -287,7 +317,7 @@ impl Config {
                 create: true,
             },
             data_dir,
-            proxy: ProxyConfig { listen: vec![SocketAddr::from(([127, 0, 0, 1], 3128))], public_url: None },
+            proxy: ProxyConfig::default(),
             admin: AdminConfig {
                 listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
                 public_url: None,

@@ -4,6 +4,8 @@
 //! address is bound first. On SIGTERM or SIGINT nothing new is taken up, what runs may end within limits, and the process
 //! exits.
 
+mod proxy;
+
 use std::{
     future::Future,
     net::SocketAddr,
@@ -32,6 +34,7 @@ use tokio::{
     task::JoinSet,
 };
 
+use self::proxy::{proxy_address, proxy_url};
 use crate::{
     config::{Config, CredentialsConfig, OutboundProxyConfig, SecretSource, default_public_url},
     telemetry,
@@ -93,7 +96,7 @@ impl Error {
 pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> Result<(), Error> {
     harden();
     let metrics = telemetry::install().map_err(|error| Error::unavailable("metrics", &error))?;
-    let proxy_listeners = bind("proxy.listen", if roles.proxy { &config.proxy.listen } else { &[] }).await?;
+    let proxy_listeners = if roles.proxy { proxy::listeners(config).await? } else { Vec::new() };
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
     let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
     let mirror = Arc::new(open(config).await?);
@@ -115,16 +118,16 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
         }
         _ => (None, Upkeep::default()),
     };
-    let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy_options(config, metrics)));
+    let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy::options(config, metrics)));
 
     announce(&announcement(config, roles));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?roles, proxy = ?config.proxy.listen, admin = ?config.admin.listen, "started");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?roles, proxy = ?config.proxy.listeners(), admin = ?config.admin.listen, "started");
     if roles.proxy
         && config.proxy.public_url.is_none()
-        && config.proxy.listen.iter().any(|address| address.ip().is_unspecified())
+        && config.proxy.listen.iter().chain(&config.proxy.listen_tls).any(|address| address.ip().is_unspecified())
     {
         tracing::warn!(
-            "proxy.listen names every address and proxy.public_url is not set: clients are told to use whatever name they asked by"
+            "the proxy listens on every address and proxy.public_url is not set: clients are told to use whatever name they asked by"
         );
     }
     let (stop, stopped) = watch::channel(());
@@ -274,7 +277,8 @@ async fn open_blobs(config: &Config) -> Result<Arc<dyn BlobStore>, Error> {
 }
 
 fn build_client(config: &Config) -> Result<UpstreamClient, Error> {
-    let own = config.proxy.listen.iter().chain(&config.admin.listen).copied().collect();
+    let own = config.proxy.listeners().into_iter().flat_map(|(_, addresses)| addresses);
+    let own = own.chain(&config.admin.listen).copied().collect();
     let options = FetchOptions {
         allow_addresses: config.fetch.allow_addresses.clone(),
         own_listeners: own,
@@ -422,31 +426,9 @@ fn build_admin(
     admin.map_err(|error| Error::configuration("admin", &error))
 }
 
-fn proxy_options(config: &Config, metrics: PrometheusHandle) -> distmirror_proxy::Options {
-    let own = std::iter::once(proxy_address(config)).chain(config.proxy.listen.iter().map(SocketAddr::to_string));
-    distmirror_proxy::Options {
-        admin_url: admin_url(config),
-        public_authority: config.proxy.public_url.is_some().then(|| proxy_address(config)),
-        own_authorities: own.collect(),
-        metrics: Arc::new(move || metrics.render()),
-        ..distmirror_proxy::Options::default()
-    }
-}
-
 fn admin_url(config: &Config) -> String {
-    public_url(config.admin.public_url.as_deref(), &config.admin.listen)
-}
-
-/// `HOST:PORT` by which clients reach the proxy.
-fn proxy_address(config: &Config) -> String {
-    let text = public_url(config.proxy.public_url.as_deref(), &config.proxy.listen);
-    let parsed = text.parse::<distmirror_core::Uri>();
-    parsed.map_or_else(|_| text.clone(), |uri| uri.authority().to_string())
-}
-
-fn public_url(configured: Option<&str>, listen: &[SocketAddr]) -> String {
-    let first = listen.first().copied();
-    configured.map_or_else(|| first.map(default_public_url).unwrap_or_default(), str::to_owned)
+    let first = config.admin.listen.first().copied();
+    config.admin.public_url.clone().unwrap_or_else(|| first.map(default_public_url).unwrap_or_default())
 }
 
 async fn bind(key: &'static str, addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, Error> {
@@ -460,11 +442,11 @@ fn announcement(config: &Config, roles: Roles) -> String {
         text += &format!("Declare artifacts:     {}/\n", admin_url(config));
     }
     if roles.proxy {
-        let proxy = proxy_address(config);
+        let (proxy, ca) = (proxy_url(config), config.ca.certificate.display());
+        let trusting = if proxy.starts_with("https:") { format!(" --proxy-cacert {ca}") } else { String::new() };
         text += &format!(
-            "Point a client here:   curl -x http://{proxy} --cacert {} URL\n\
-             How to set up a tool:  http://{proxy}/setup/\n",
-            config.ca.certificate.display()
+            "Point a client here:   curl -x {proxy}{trusting} --cacert {ca} URL\n\
+             How to set up a tool:  {proxy}/setup/\n"
         );
     }
     if roles.fetch && !roles.admin && !roles.proxy {

@@ -5,7 +5,7 @@
 
 pub(crate) mod registry;
 
-use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Registry, Scheme, Uri, uri::MAX_LENGTH_BYTES};
+use distmirror_core::{Algorithm, ArtifactName, Authority, Digest, Host, Registry, Scheme, Uri, uri::MAX_LENGTH_BYTES};
 use http::{HeaderMap, Method, header, request::Parts};
 
 pub use self::registry::{RegistryRequest, Wanted};
@@ -14,11 +14,29 @@ use crate::refusal::{Code, Refusal};
 /// How a request reached the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Via {
-    /// On the connection itself.
+    /// On a connection to the proxy itself.
     Plain,
-    /// Inside the TLS of a CONNECT tunnel to this authority. The second member is the name that the client asked for by
-    /// SNI, if it asked for another one.
+    /// Inside TLS to the proxy itself, which showed a leaf for this host.
+    Secure(Host),
+    /// On a connection that was meant for another host and redirected to here, without TLS.
+    Redirected,
+    /// Inside TLS that is meant for this authority: in a CONNECT tunnel, or redirected to here. The second member is the
+    /// name that the client asked for by SNI, if it asked for another one.
     Tunnel(Authority, Option<String>),
+}
+
+impl Via {
+    /// Whether the client knows that it speaks with a proxy, and may CONNECT.
+    pub(crate) fn is_to_the_proxy(&self) -> bool {
+        matches!(self, Self::Plain | Self::Secure(_))
+    }
+
+    /// Whether a whole URI is a path of the proxy's own site. HTTP/2 has no other form of asking for one (RFC 9113 section
+    /// 8.3.1), and through the proxy clients ask for `https` by CONNECT.
+    fn is_own_site(&self, parts: &Parts, uri: &Uri) -> bool {
+        let is_by_http2 = parts.version == http::Version::HTTP_2 && uri.scheme() == Scheme::Https;
+        matches!(self, Self::Secure(host) if is_by_http2 && *host == uri.authority().host)
+    }
 }
 
 /// What a request asks for.
@@ -68,15 +86,16 @@ pub(crate) fn identify(parts: &Parts, via: &Via, own_authorities: &[String]) -> 
     let host = single_host(&parts.headers, parts.version)?;
     match via {
         Via::Tunnel(authority, asked) => tunnelled(parts, authority, asked.as_deref(), host, own_authorities),
-        Via::Plain if parts.uri.scheme().is_some() => {
+        _ if parts.uri.scheme().is_some() => {
             let uri = Uri::parse(&parts.uri.to_string()).map_err(|error| Refusal::bad_request(error.to_string()))?;
-            if own_authorities.contains(&uri.authority().to_string()) {
+            if own_authorities.contains(&uri.authority().to_string()) || via.is_own_site(parts, &uri) {
                 return site(uri.path_and_query());
             }
             proxied(uri)
         }
-        Via::Plain if parts.method == Method::OPTIONS && parts.uri.path() == "*" => Ok(Face::Site(Page::Welcome)),
-        Via::Plain => site(parts.uri.path_and_query().map_or("/", |path| path.as_str())),
+        _ if parts.method == Method::OPTIONS && parts.uri.path() == "*" => Ok(Face::Site(Page::Welcome)),
+        Via::Redirected => redirected(parts, host, own_authorities),
+        Via::Plain | Via::Secure(_) => site(path_of(parts)),
     }
 }
 
@@ -88,7 +107,7 @@ fn tunnelled(
     own_authorities: &[String],
 ) -> Result<Face, Refusal> {
     let misdirected = |what: &str, name: &str| {
-        Refusal::new(Code::Misdirected, format!("{what} `{name}` is not `{authority}`, to which the CONNECT was"))
+        Refusal::new(Code::Misdirected, format!("{what} `{name}` is not `{authority}`, for which this connection is"))
     };
     if let Some(name) = asked {
         return Err(misdirected("the server name of the TLS handshake", name));
@@ -105,13 +124,29 @@ fn tunnelled(
     if parts.uri.scheme_str().is_some_and(|scheme| scheme != "https") {
         return Err(Refusal::new(Code::Misdirected, "inside TLS only https URIs can be asked for"));
     }
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    under(Scheme::Https, authority.clone(), parts, own_authorities)
+}
+
+/// Without a proxy's form of asking and without TLS, `Host` alone says what is meant.
+fn redirected(parts: &Parts, host: Option<&str>, own_authorities: &[String]) -> Result<Face, Refusal> {
+    let host = host.ok_or_else(|| Refusal::bad_request("no Host field, which alone says here what host is meant"))?;
+    let authority = Authority::parse(host, Scheme::Http.default_port())
+        .map_err(|error| Refusal::bad_request(format!("the Host field: {error}")))?;
+    under(Scheme::Http, authority, parts, own_authorities)
+}
+
+/// The path of a request under the authority that it is for.
+fn under(scheme: Scheme, authority: Authority, parts: &Parts, own_authorities: &[String]) -> Result<Face, Refusal> {
     if own_authorities.contains(&authority.to_string()) {
-        return site(path);
+        return site(path_of(parts));
     }
-    let uri = Uri::from_parts(Scheme::Https, authority.clone(), path)
-        .map_err(|error| Refusal::bad_request(error.to_string()))?;
+    let uri =
+        Uri::from_parts(scheme, authority, path_of(parts)).map_err(|error| Refusal::bad_request(error.to_string()))?;
     proxied(uri)
+}
+
+fn path_of(parts: &Parts) -> &str {
+    parts.uri.path_and_query().map_or("/", |path| path.as_str())
 }
 
 /// Something under its own URI.
@@ -218,6 +253,38 @@ mod tests {
         assert_eq!(names(ask(&tunnel("a.test:443"), "/x", "a.test")), ["https://a.test/x"]);
         assert_eq!(names(ask(&tunnel("a.test:8443"), "/x", "a.test:8443")), ["https://a.test:8443/x"]);
         assert_eq!(names(ask(&tunnel("[::1]:443"), "/x", "[::1]")), ["https://[::1]/x"]);
+    }
+
+    #[test]
+    fn redirected_requests() {
+        for (target, host, expected) in [
+            ("/x?y", "A.test", "http://a.test/x?y"),
+            ("/x", "a.test:8080", "http://a.test:8080/x"),
+            ("/healthz", "a.test", "http://a.test/healthz"),
+            ("/https/b.test/x", "a.test", "http://a.test/https/b.test/x"),
+            ("http://a.test/x", "b.test", "http://a.test/x"),
+        ] {
+            assert_eq!(names(ask(&Via::Redirected, target, host)), [expected], "{target} {host}");
+        }
+        assert_eq!(ask(&Via::Redirected, "/check", "mirror.test:3128").unwrap(), Face::Site(Page::Check));
+        assert_eq!(ask(&Via::Redirected, "/x", "u@a.test").unwrap_err().code, Code::BadRequest);
+        let (mut parts, ()) = Request::get("/x").body(()).unwrap().into_parts();
+        parts.version = Version::HTTP_10;
+        assert_eq!(identify(&parts, &Via::Redirected, &[]).unwrap_err().code, Code::BadRequest, "nobody is meant");
+    }
+
+    #[test]
+    fn inside_tls_to_the_proxy_itself() {
+        let via = Via::Secure(Host::parse("mirror.test").unwrap());
+        assert_eq!(ask(&via, "/check", "anything").unwrap(), Face::Site(Page::Check));
+        assert_eq!(names(ask(&via, "http://a.test/check", "a.test")), ["http://a.test/check"]);
+        let by_http2 = |target: &str| {
+            let (parts, ()) = Request::get(target).version(Version::HTTP_2).body(()).unwrap().into_parts();
+            identify(&parts, &via, &[])
+        };
+        assert_eq!(by_http2("https://mirror.test:3129/check").unwrap(), Face::Site(Page::Check));
+        assert_eq!(names(by_http2("http://mirror.test/check")), ["http://mirror.test/check"]);
+        assert_eq!(names(by_http2("https://a.test/check")), ["https://a.test/check"]);
     }
 
     #[test]

@@ -29,7 +29,9 @@ mod body;
 pub mod condition;
 mod connect;
 pub mod face;
+mod handshake;
 mod leaf;
+mod listener;
 pub mod range;
 mod refusal;
 mod registry;
@@ -42,7 +44,8 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 pub use crate::{
     authority::{CERTIFICATE_FILE, CertificateAuthority, KEY_FILE},
     body::Body,
-    serve::{Proxy, bind},
+    listener::{Entrance, Listener, bind},
+    serve::Proxy,
 };
 
 /// The result of everything in this crate that can fail.
@@ -81,13 +84,13 @@ impl Error {
 pub struct Options {
     /// Where people declare artifacts, without a slash at the end; refusals link there.
     pub admin_url: String,
-    /// The `HOST:PORT` that clients are told to use; `None`: whatever they used to ask.
-    pub public_authority: Option<String>,
+    /// The URL that clients are told to use, as `SCHEME://HOST:PORT`; `None`: whatever they used to ask.
+    pub public_url: Option<String>,
     /// Names by which clients reach this proxy itself, as `HOST:PORT`; asked for under one of them, it answers as its own site.
     pub own_authorities: Vec<String>,
     /// How long a client may take to send the head of a request, the next one of a connection included.
     pub header_timeout: Duration,
-    /// How long a client may take from CONNECT to the end of the TLS handshake.
+    /// How long a client may take from CONNECT, or from the connection, to the end of the TLS handshake.
     pub handshake_timeout: Duration,
     /// The most connections at a time; more wait in the kernel's queue.
     pub max_connections: usize,
@@ -105,7 +108,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             admin_url: "http://127.0.0.1:8080".to_owned(),
-            public_authority: None,
+            public_url: None,
             own_authorities: Vec::new(),
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),

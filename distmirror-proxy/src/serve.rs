@@ -3,30 +3,32 @@
 use std::{
     convert::Infallible,
     future::Future,
-    io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
 
+use bytes::Bytes;
 use distmirror_core::{Artifact, ArtifactName, Digest, Held, Mirror, MissReport, Resolution};
 use http::{HeaderMap, Method, Request, Response, header, request::Parts};
 use hyper::{body::Incoming, server::conn::http1, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
-use tokio_rustls::server::TlsStream;
 
 use crate::{
     CertificateAuthority, Options, answer,
     body::Body,
-    connect::{self, Prefixed},
+    connect,
     face::{self, Face, Via},
+    handshake::{self, Prefixed},
+    listener::{Entrance, Listener, OwnHosts, meant_by_name},
     refusal::{Code, Refusal},
     registry, site,
     tls::Leaves,
@@ -44,23 +46,29 @@ pub(crate) struct Shared {
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) leaves: Leaves,
     pub(crate) options: Options,
+    own_hosts: OwnHosts,
 }
 
 impl Proxy {
     /// A proxy over this mirror that signs with this authority.
     pub fn new(mirror: Arc<Mirror>, authority: CertificateAuthority, options: Options) -> Self {
         let leaves = Leaves::new(authority, options.cached_leaves);
-        Self { shared: Arc::new(Shared { mirror, leaves, options }) }
+        let own_hosts = OwnHosts::new(&options);
+        Self { shared: Arc::new(Shared { mirror, leaves, options, own_hosts }) }
     }
 
     /// Serves until `shutdown` is ready; then accepts nothing new, lets running answers end for as long as
     /// [`Options::drain`] says, reports the last misses and returns.
-    pub async fn serve(&self, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(
+        &self,
+        listeners: impl IntoIterator<Item = impl Into<Listener>>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let slots = Arc::new(Semaphore::new(self.shared.options.max_connections));
         let (stop, stopped) = watch::channel(());
         let mut tasks = JoinSet::new();
         for listener in listeners {
-            tasks.spawn(accept(Arc::clone(&self.shared), listener, Arc::clone(&slots), stopped.clone()));
+            tasks.spawn(accept(Arc::clone(&self.shared), listener.into(), Arc::clone(&slots), stopped.clone()));
         }
         tasks.spawn(report_misses(Arc::clone(&self.shared), stopped));
         shutdown.await;
@@ -74,18 +82,23 @@ impl Proxy {
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: TcpListener, slots: Arc<Semaphore>, mut stopped: watch::Receiver<()>) {
+async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, mut stopped: watch::Receiver<()>) {
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.socket.accept() => accepted,
             _ = stopped.changed() => return,
         };
         match accepted {
             Ok((stream, client)) => {
-                let connection =
-                    Connection { shared: Arc::clone(&shared), client, stopped: stopped.clone(), _slot: Arc::new(slot) };
-                tokio::spawn(connection.serve(stream));
+                let connection = Connection {
+                    shared: Arc::clone(&shared),
+                    client,
+                    via: Via::Plain,
+                    stopped: stopped.clone(),
+                    _slot: Arc::new(slot),
+                };
+                tokio::spawn(connection.enter(stream, listener.entrance));
             }
             // Out of descriptors, most likely: accepting at once again would spin.
             Err(error) => {
@@ -114,29 +127,49 @@ async fn report_misses(shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) client: SocketAddr,
+    /// How its requests are meant.
+    via: Via,
     stopped: watch::Receiver<()>,
     _slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    async fn serve(self, stream: TcpStream) {
-        let _ = stream.set_nodelay(true);
-        let (builder, stopped) = (self.http1(), self.stopped.clone());
-        let service = service_fn(move |request| {
-            let connection = self.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request, &Via::Plain).await) }
-        });
-        let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        run(served, |served| served.graceful_shutdown(), stopped).await;
+    /// The same, with requests that mean something else.
+    pub(crate) fn via(self, via: Via) -> Self {
+        Self { via, ..self }
     }
 
-    /// Goes on inside a CONNECT tunnel, in the protocol that ALPN chose.
-    pub(crate) async fn serve_tunnel(self, stream: TlsStream<Prefixed>, via: Via) {
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let (builder, stopped, via) = (self.http1(), self.stopped.clone(), Arc::new(via));
+    async fn enter(self, stream: TcpStream, entrance: Entrance) {
+        let _ = stream.set_nodelay(true);
+        match entrance {
+            Entrance::Proxy => self.serve(stream, false).await,
+            Entrance::TransparentHttp => self.via(Via::Redirected).serve(stream, false).await,
+            // Boxed, so that connections without TLS do not carry the size of a handshake.
+            Entrance::ProxyTls | Entrance::TransparentHttps => Box::pin(self.enter_tls(stream, entrance)).await,
+        }
+    }
+
+    async fn enter_tls(self, stream: TcpStream, entrance: Entrance) {
+        let (shared, client) = (Arc::clone(&self.shared), self.client);
+        let local = stream.local_addr().map_or(IpAddr::from([0; 4]), |address| address.ip());
+        let meant = |asked: Option<&str>| match entrance {
+            Entrance::ProxyTls => shared.own_hosts.meant(asked, local),
+            _ => meant_by_name(asked),
+        };
+        if let Err(problem) = handshake::serve(self, Prefixed::new(Bytes::new(), stream), meant).await {
+            tracing::debug!(?entrance, %client, %problem, "TLS handshake failed");
+        }
+    }
+
+    /// Answers the requests of this connection, in the protocol that was agreed on.
+    pub(crate) async fn serve<S>(self, stream: S, is_http2: bool)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (builder, stopped, connection) = (self.http1(), self.stopped.clone(), Arc::new(self));
         let service = service_fn(move |request| {
-            let (connection, via) = (self.clone(), Arc::clone(&via));
-            async move { Ok::<_, Infallible>(connection.answer(request, &via).await) }
+            let connection = Arc::clone(&connection);
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -144,11 +177,11 @@ impl Connection {
                 .timer(TokioTimer::new())
                 .keep_alive_interval(HTTP2_PING_EVERY)
                 .max_concurrent_streams(HTTP2_STREAMS);
-            run(builder.serve_connection(TokioIo::new(stream), service), |served| served.graceful_shutdown(), stopped)
-                .await;
+            let served = builder.serve_connection(TokioIo::new(stream), service);
+            run(served, |served| served.graceful_shutdown(), stopped).await;
         } else {
-            run(builder.serve_connection(TokioIo::new(stream), service), |served| served.graceful_shutdown(), stopped)
-                .await;
+            let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+            run(served, |served| served.graceful_shutdown(), stopped).await;
         }
     }
 
@@ -162,18 +195,18 @@ impl Connection {
     }
 
     /// The one path of a request.
-    async fn answer(&self, request: Request<Incoming>, via: &Via) -> Response<Body> {
-        if request.method() == Method::CONNECT && *via == Via::Plain {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if request.method() == Method::CONNECT && self.via.is_to_the_proxy() {
             let fields = request.headers().clone();
             return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));
         }
         let (parts, _body) = request.into_parts();
-        let response = self.find(&parts, via).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers));
+        let response = self.find(&parts).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers));
         if parts.method == Method::HEAD { without_body(response) } else { response }
     }
 
-    async fn find(&self, parts: &Parts, via: &Via) -> Result<Response<Body>, Refusal> {
-        let face = face::identify(parts, via, &self.shared.options.own_authorities)?;
+    async fn find(&self, parts: &Parts) -> Result<Response<Body>, Refusal> {
+        let face = face::identify(parts, &self.via, &self.shared.options.own_authorities)?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
             let refusal = Refusal::new(Code::MethodNotAllowed, format!("`{}` changes nothing here", parts.method));
             return Err(if matches!(face, Face::Registry(_)) { refusal.of_registry() } else { refusal });
@@ -183,7 +216,7 @@ impl Connection {
             Face::Digest(digest) => self.digest(parts, &digest).await,
             Face::Registry(request) => registry::answer(self, parts, &request).await,
             Face::Token(registry, uri) => registry::token(self, parts, &registry, uri).await,
-            Face::Site(page) => site::answer(&self.shared, &page, via, parts).await,
+            Face::Site(page) => site::answer(&self.shared, &page, &self.via, parts).await,
         }
     }
 
@@ -276,17 +309,3 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// The most requests at a time on one HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 128;
-
-/// Binds every address, so that all failures are known before anything is served.
-///
-/// # Errors
-/// The first address that cannot be bound, by name.
-pub async fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
-    let mut listeners = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        let bound = TcpListener::bind(address).await;
-        listeners
-            .push(bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?);
-    }
-    Ok(listeners)
-}

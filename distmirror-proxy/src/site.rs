@@ -1,7 +1,7 @@
 //! The mirror's own site on the proxy port: the certificate, how to point a tool here, whether that worked, and health.
 
 use bytes::Bytes;
-use distmirror_core::Authority;
+use distmirror_core::{Authority, Scheme};
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 
 use crate::{
@@ -13,52 +13,64 @@ use crate::{
 
 /// Answers a page of the site.
 pub(crate) async fn answer(shared: &Shared, page: &Page, via: &Via, parts: &Parts) -> Result<Response<Body>, Refusal> {
-    let address = own_address(shared, parts);
+    let proxy = own_url(shared, via, parts);
     Ok(match page {
-        Page::Welcome => text(welcome(shared, &address)),
+        Page::Welcome => text(welcome(shared, &proxy)),
         Page::Certificate => typed("application/x-pem-file", shared.leaves.authority().pem().to_owned()),
-        Page::Setup(tool) => text(setup(tool, &address).ok_or_else(|| unknown_tool(tool))?),
-        Page::Check => check(via, parts, &address),
+        Page::Setup(tool) => text(setup(tool, &proxy).ok_or_else(|| unknown_tool(tool))?),
+        Page::Check => check(via, parts, &proxy),
         Page::Health => text("ok\n".to_owned()),
         Page::Readiness => readiness(shared).await,
         Page::Metrics => typed("text/plain; version=0.0.4", (shared.options.metrics)()),
     })
 }
 
-/// How the client calls this proxy; what it must put into its settings.
-fn own_address(shared: &Shared, parts: &Parts) -> String {
-    if let Some(own) = &shared.options.public_authority {
+/// The URL by which the client calls this proxy; what it must put into its settings.
+fn own_url(shared: &Shared, via: &Via, parts: &Parts) -> String {
+    if let Some(own) = &shared.options.public_url {
         return own.clone();
     }
-    let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
-    let host = host.and_then(|host| Authority::parse(host, 80).ok());
-    host.map_or_else(|| "127.0.0.1:3128".to_owned(), |host| host.to_string())
+    let scheme = if matches!(via, Via::Secure(_)) { Scheme::Https } else { Scheme::Http };
+    let in_field = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    // HTTP/2 has the target instead.
+    let host = in_field.or_else(|| parts.uri.authority().map(http::uri::Authority::as_str));
+    let host = host.and_then(|host| Authority::parse(host, scheme.default_port()).ok());
+    let host = host.map_or_else(|| "127.0.0.1:3128".to_owned(), |host| host.to_string());
+    format!("{}://{host}", scheme.as_str())
 }
 
-fn welcome(shared: &Shared, address: &str) -> String {
+fn welcome(shared: &Shared, proxy: &str) -> String {
     format!(
         "distmirror: declared artifacts under their original URLs.\n\n\
          Declare artifacts:    {}/declare\n\
-         Use this proxy:       http://{address}/setup/\n\
-         Trust its CA:         http://{address}/ca.pem\n\
-         Try whether it works: http://{address}/check\n",
+         Use this proxy:       {proxy}/setup/\n\
+         Trust its CA:         {proxy}/ca.pem\n\
+         Try whether it works: {proxy}/check\n",
         shared.options.admin_url
     )
 }
 
 /// What to paste for a tool; an empty name lists the tools.
-fn setup(tool: &str, address: &str) -> Option<String> {
+fn setup(tool: &str, proxy: &str) -> Option<String> {
     if tool.is_empty() {
-        let list: Vec<String> = TOOLS.iter().map(|(name, _)| format!("  http://{address}/setup/{name}\n")).collect();
+        let list: Vec<String> = TOOLS.iter().map(|(name, _)| format!("  {proxy}/setup/{name}\n")).collect();
         return Some(format!(
-            "How to point a tool at this mirror:\n\n{}\nThe CA certificate: http://{address}/ca.pem\n",
+            "How to point a tool at this mirror:\n\n{}\nThe CA certificate: {proxy}/ca.pem\n",
             list.concat()
         ));
     }
     let (_, template) = TOOLS.iter().find(|(name, _)| *name == tool)?;
-    let text = template.replace("{proxy}", &format!("http://{address}")).replace("{address}", address);
+    let address = address_in(proxy);
+    let text = template.replace("{proxy}", proxy).replace("{address}", address);
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "3128"));
-    Some(text.replace("{host}", host).replace("{port}", port))
+    let text = text.replace("{host}", host).replace("{port}", port);
+    let is_curl_by_tls = tool == "curl" && proxy.starts_with("https:");
+    Some(if is_curl_by_tls { text + "proxy-cacert = \"distmirror-ca.pem\"\n" } else { text })
+}
+
+/// `HOST:PORT` of the proxy's URL.
+fn address_in(proxy: &str) -> &str {
+    proxy.split_once("://").map_or(proxy, |(_, address)| address)
 }
 
 fn unknown_tool(tool: &str) -> Refusal {
@@ -70,15 +82,23 @@ fn unknown_tool(tool: &str) -> Refusal {
 }
 
 /// Tells a client how it reaches the mirror. That it reads this through TLS proves that it trusts the CA.
-fn check(via: &Via, parts: &Parts, address: &str) -> Response<Body> {
-    let (through_proxy, trusts) = match via {
-        Via::Tunnel(..) => ("yes", "yes".to_owned()),
-        Via::Plain => {
-            let ask =
-                format!("not shown yet: curl -x http://{address} --cacert distmirror-ca.pem https://{address}/check");
-            (if parts.uri.scheme().is_some() { "yes" } else { "no" }, ask)
+fn check(via: &Via, parts: &Parts, proxy: &str) -> Response<Body> {
+    let is_absolute = parts.uri.scheme().is_some();
+    let through_proxy = match via {
+        Via::Tunnel(..) => true,
+        // In HTTP/2 every URI is whole; that of the proxy's own site begins with `https` here.
+        Via::Secure(_) => is_absolute && parts.uri.scheme_str() == Some("http"),
+        Via::Plain | Via::Redirected => is_absolute,
+    };
+    let trusts = match via {
+        Via::Tunnel(..) | Via::Secure(_) => "yes".to_owned(),
+        Via::Plain | Via::Redirected => {
+            let trusting = if proxy.starts_with("https:") { " --proxy-cacert distmirror-ca.pem" } else { "" };
+            let address = address_in(proxy);
+            format!("not shown yet: curl -x {proxy}{trusting} --cacert distmirror-ca.pem https://{address}/check")
         }
     };
+    let through_proxy = if through_proxy { "yes" } else { "no" };
     text(format!("through the proxy: {through_proxy}\ntrusts the CA:     {trusts}\n"))
 }
 

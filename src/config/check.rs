@@ -22,14 +22,17 @@ pub(super) fn contradictions(config: &Config, settings: &mut Settings) {
 /// Every role has somewhere to listen, and no two listeners want the same place.
 fn listeners(config: &Config, settings: &mut Settings) {
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-    let mut listeners = [("proxy.listen", &config.proxy.listen), ("admin.listen", &config.admin.listen)];
+    let of_admin = ("admin.listen", config.admin.listen.as_slice());
+    let mut listeners: Vec<_> = config.proxy.listeners().into_iter().chain([of_admin]).collect();
     // Defaults first, so that the one who wrote something is told.
     listeners.sort_by_key(|(key, _)| settings.is_written(key));
     for (key, addresses) in listeners {
         if settings.is_reported(key) {
             continue;
         }
-        if addresses.is_empty() {
+        // The proxy may be there inside TLS alone; whoever is redirected needs its site, too.
+        let is_needed = key == "admin.listen" || (key == "proxy.listen" && config.proxy.listen_tls.is_empty());
+        if addresses.is_empty() && is_needed {
             settings.report(key, "must name at least one address".to_owned());
         }
         for address in addresses {

@@ -49,10 +49,10 @@ fn ca(settings: &mut Settings, ca: &mut CaConfig) {
 
 fn proxy(settings: &mut Settings, proxy: &mut ProxyConfig) {
     settings.read("proxy.listen", &mut proxy.listen, list(text(parse::socket_address)));
+    settings.read("proxy.listen_tls", &mut proxy.listen_tls, list(text(parse::socket_address)));
+    settings.read("proxy.transparent_http", &mut proxy.transparent_http, list(text(parse::socket_address)));
+    settings.read("proxy.transparent_https", &mut proxy.transparent_https, list(text(parse::socket_address)));
     settings.read_unless_empty("proxy.public_url", &mut proxy.public_url, text(|url| parse::web_url(url).map(Some)));
-    settings.not_supported("proxy.listen_tls");
-    settings.not_supported("proxy.transparent_http");
-    settings.not_supported("proxy.transparent_https");
 }
 
 fn admin(settings: &mut Settings, admin: &mut AdminConfig) {

@@ -69,6 +69,9 @@ fn every_key_is_read() {
             key = "{pem}"
             [proxy]
             listen = ["0.0.0.0:3128", "[::1]:3129"]
+            listen_tls = ["0.0.0.0:3130"]
+            transparent_http = ["0.0.0.0:3180"]
+            transparent_https = ["0.0.0.0:3143", "[::1]:3143"]
             public_url = "http://proxy.example.com:3128/"
             [admin]
             listen = ["127.0.0.1:80"]
@@ -124,8 +127,7 @@ fn every_key_is_read() {
     let options: Vec<_> = config.blobs.options.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
     assert_eq!(options, [("aws_allow_http", "true"), ("aws_endpoint", "http://s3:9000"), ("aws_region", "1")]);
     assert_eq!(config.ca, CaConfig { certificate: pem.into(), key: pem.into(), create: false });
-    assert_eq!(config.proxy.listen, ["0.0.0.0:3128".parse().unwrap(), "[::1]:3129".parse().unwrap()]);
-    assert_eq!(config.proxy.public_url.as_deref(), Some("http://proxy.example.com:3128"));
+    check_proxy(&config.proxy);
     assert_eq!(config.admin.listen, ["127.0.0.1:80".parse().unwrap()]);
     assert_eq!(config.admin.public_url.as_deref(), Some("https://mirror.example.com/admin"));
     assert_eq!(config.admin.allowed_hosts, ["Mirror.example.com", "10.0.0.1:8080"]);
@@ -134,7 +136,22 @@ fn every_key_is_read() {
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
 }
 
-/// What the text of [`every_key_is_read`] says of fetching.
+/// What the text of [`every_key_is_read`] says of the proxy.
+fn check_proxy(proxy: &ProxyConfig) {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    assert_eq!(
+        *proxy,
+        ProxyConfig {
+            listen: addresses(&["0.0.0.0:3128", "[::1]:3129"]),
+            listen_tls: addresses(&["0.0.0.0:3130"]),
+            transparent_http: addresses(&["0.0.0.0:3180"]),
+            transparent_https: addresses(&["0.0.0.0:3143", "[::1]:3143"]),
+            public_url: Some("http://proxy.example.com:3128".to_owned()),
+        }
+    );
+}
+
+/// Of fetching.
 fn check_fetch(fetch: &FetchConfig, pem: &str) {
     assert_eq!(
         *fetch,
@@ -365,11 +382,7 @@ fn a_proxy_on_the_way_out() {
 }
 
 #[test]
-fn what_comes_later_is_known_and_refused() {
-    check("[proxy]\nlisten_tls = []\ntransparent_http = []", &[]);
-    let later = "is not supported in this version: leave it out";
-    check("proxy.listen_tls = [\"127.0.0.1:1\"]", &[&format!("1: proxy.listen_tls: {later}")]);
-    check("proxy.transparent_https = [\"127.0.0.1:1\"]", &[&format!("1: proxy.transparent_https: {later}")]);
+fn rescue_places_are_urls_with_a_digest_in_them() {
     for bad in ["https://cas.test/", "{hex}", "https://cas.test/{sha256}"] {
         let problem = "is not where a file may be found: write it as in `https://mirror.example.org/{algorithm}/{hex}`";
         check(&format!("fetch.rescue = [\"{bad}\"]"), &[&format!("1: fetch.rescue: `{bad}` {problem}")]);
@@ -388,7 +401,16 @@ fn listeners_do_not_collide() {
         &["1: proxy.listen: `0.0.0.0:8080` is taken: `admin.listen` has `127.0.0.1:8080`"],
     );
     check("proxy.listen = [\"[::1]:1\", \"[::1]:1\"]", &["1: proxy.listen: `[::1]:1` is there twice"]);
+    check(
+        "proxy.transparent_https = [\"127.0.0.1:3128\"]",
+        &["1: proxy.transparent_https: `127.0.0.1:3128` is taken: `proxy.listen` has `127.0.0.1:3128`"],
+    );
     check("proxy.listen = []", &["1: proxy.listen: must name at least one address"]);
+    check("proxy.listen = []\nproxy.listen_tls = [\"127.0.0.1:3129\"]", &[]);
+    check(
+        "proxy.listen = []\nproxy.transparent_http = [\"127.0.0.1:80\"]",
+        &["1: proxy.listen: must name at least one address"],
+    );
     check("proxy.listen = [\"127.0.0.1:0\"]\nadmin.listen = [\"127.0.0.1:0\"]", &[]);
     check("proxy.listen = [\"[::]:8080\"]", &[]);
 }

@@ -163,7 +163,7 @@ async fn what_follows_connect_in_one_segment_is_not_lost_and_plain_text_is_told(
     let answer = stage.send(b"CONNECT files.test:443 HTTP/1.1\r\nHost: files.test:443\r\n\r\nGET / HTTP/1.1\r\nHost: files.test\r\n\r\n").await;
     let text = String::from_utf8_lossy(&answer);
     assert!(
-        text.starts_with("HTTP/1.1 200") && text.contains("HTTP/1.1 400") && text.contains("only TLS is understood"),
+        text.starts_with("HTTP/1.1 200") && text.contains("HTTP/1.1 400") && text.contains("Only TLS is understood"),
         "{text}"
     );
 }

@@ -47,6 +47,7 @@ pub(crate) struct Reach {
     ports: Vec<u16>,
     trusted_roots: Vec<PathBuf>,
     is_patient: bool,
+    proxy: String,
     more: String,
 }
 
@@ -57,6 +58,7 @@ impl Reach {
         self.ports.extend(other.ports);
         self.trusted_roots.extend(other.trusted_roots);
         self.is_patient |= other.is_patient;
+        self.proxy += &other.proxy;
         self.more += &other.more;
         self
     }
@@ -64,6 +66,18 @@ impl Reach {
     /// Waits for an upstream that sends nothing, longer than any test takes.
     pub(crate) fn patient(mut self) -> Self {
         self.is_patient = true;
+        self
+    }
+
+    /// May reach this port of this machine.
+    pub(crate) fn reaching(mut self, port: u16) -> Self {
+        self.ports.push(port);
+        self
+    }
+
+    /// Says this in `[proxy]`, too.
+    pub(crate) fn with_proxy(mut self, lines: &str) -> Self {
+        self.proxy += lines;
         self
     }
 
@@ -275,7 +289,7 @@ fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port
         "data_dir = {data:?}\n\
          [catalog]\nurl = {catalog:?}\n\
          [blobs]\nurl = {blobs:?}\n[blobs.options]\n{options}\
-         [proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n\
+         [proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n{proxy}\
          [admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
          [fetch]\nretries = 0\nidle_timeout = {idle:?}\nallow_addresses = {addresses:?}\ntrusted_roots = {roots:?}\n{more}",
         data = folder.join("data"),
@@ -284,6 +298,7 @@ fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port
         blobs = backends.blobs,
         addresses = addresses.collect::<Vec<_>>(),
         roots = reach.trusted_roots,
+        proxy = reach.proxy,
         more = reach.more,
     )
 }

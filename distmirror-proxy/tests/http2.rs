@@ -1,0 +1,77 @@
+//! CONNECT inside HTTP/2 inside TLS, as browsers do it with a proxy that is reached by `https`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use distmirror_core::{
+    Mirror,
+    memory::{MemoryBlobStore, MemoryCatalog},
+};
+use distmirror_proxy::{CertificateAuthority, Entrance, Listener, Options, Proxy};
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+type Body = Empty<Bytes>;
+
+/// Asks one thing over HTTP/2.
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<Body>,
+) -> Response<Incoming> {
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.expect("the server speaks HTTP/2");
+    tokio::spawn(connection);
+    sender.send_request(request).await.expect("the server answers")
+}
+
+/// A client that trusts this CA and speaks HTTP/2 alone.
+fn connector(ca: &str) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a root");
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().expect("the versions are there");
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+    connector: &TlsConnector,
+    host: &'static str,
+    stream: S,
+) -> TlsStream<S> {
+    let name = ServerName::try_from(host).expect("a host");
+    connector.connect(name, stream).await.expect("the leaf is for this host")
+}
+
+#[tokio::test]
+async fn a_tunnel_in_a_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = CertificateAuthority::load_or_create(&folder.path().join("ca")).unwrap();
+    let connector = connector(authority.pem());
+    let mirror = Mirror::new(Arc::new(MemoryCatalog::new()), Arc::new(MemoryBlobStore::new()), Default::default());
+    let socket = distmirror_proxy::bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap().remove(0);
+    let address = socket.local_addr().unwrap();
+    let options = Options { own_authorities: vec!["mirror.test:3129".to_owned()], ..Options::default() };
+    let proxy = Proxy::new(Arc::new(mirror), authority, options);
+    let listeners = [Listener::new(socket, Entrance::ProxyTls)];
+    tokio::spawn(async move { proxy.serve(listeners, std::future::pending()).await });
+
+    let outer = shake(&connector, "mirror.test", tokio::net::TcpStream::connect(address).await.unwrap()).await;
+    let connected = ask(outer, Request::connect("files.test:443").body(Body::new()).unwrap()).await;
+    assert_eq!(connected.status(), 200);
+    let tunnel = hyper::upgrade::on(connected).await.expect("a tunnel");
+    let inner = shake(&connector, "files.test", TokioIo::new(tunnel)).await;
+    let refused = ask(inner, Request::get("https://files.test/x").body(Body::new()).unwrap()).await;
+    assert_eq!(refused.status(), 404);
+    assert!(refused.headers()["proxy-status"].to_str().unwrap().contains("undeclared"));
+}

@@ -1,0 +1,63 @@
+//! The proxy's part of the wiring: where it listens, and by which names it is reached.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+
+use distmirror_proxy::{Entrance, Listener, Options};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::{Error, bind};
+use crate::config::{Config, default_public_url};
+
+/// Binds everything at which the proxy listens.
+pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
+    // In the order in which the configuration lists them.
+    let entrances = [Entrance::Proxy, Entrance::ProxyTls, Entrance::TransparentHttp, Entrance::TransparentHttps];
+    let mut listeners = Vec::new();
+    for ((key, addresses), entrance) in config.proxy.listeners().into_iter().zip(entrances) {
+        let bound = bind(key, addresses).await?;
+        listeners.extend(bound.into_iter().map(|socket| Listener::new(socket, entrance)));
+    }
+    Ok(listeners)
+}
+
+/// How the proxy behaves.
+pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Options {
+    Options {
+        admin_url: super::admin_url(config),
+        public_url: config.proxy.public_url.is_some().then(|| proxy_url(config)),
+        own_authorities: own_authorities(config),
+        metrics: Arc::new(move || metrics.render()),
+        ..Options::default()
+    }
+}
+
+/// `HOST:PORT` of every place where the proxy is reached: under its public name, at the addresses on which it listens, and as
+/// `localhost` on this machine.
+fn own_authorities(config: &Config) -> Vec<String> {
+    let public = proxy_address(config);
+    let public_host = public.rsplit_once(':').map_or(public.as_str(), |(host, _)| host).to_owned();
+    let addresses = config.proxy.listeners().into_iter().flat_map(|(_, addresses)| addresses);
+    let of_listener = |address: &SocketAddr| {
+        let is_local = address.ip().is_loopback() || address.ip().is_unspecified();
+        let localhost = is_local.then(|| format!("localhost:{}", address.port()));
+        [address.to_string(), format!("{public_host}:{}", address.port())].into_iter().chain(localhost)
+    };
+    let own: BTreeSet<String> = addresses.flat_map(of_listener).collect();
+    own.into_iter().chain([public]).collect()
+}
+
+/// `SCHEME://HOST:PORT` by which clients reach the proxy.
+pub(super) fn proxy_url(config: &Config) -> String {
+    let proxy = &config.proxy;
+    let plain = || proxy.listen.first().map(|address| default_public_url(*address));
+    let by_tls = || proxy.listen_tls.first().map(|address| default_public_url(*address).replacen("http:", "https:", 1));
+    let url = proxy.public_url.clone().or_else(plain).or_else(by_tls).unwrap_or_default();
+    let parsed = url.parse::<distmirror_core::Uri>();
+    parsed.map_or(url, |uri| format!("{}://{}", uri.scheme().as_str(), uri.authority()))
+}
+
+/// `HOST:PORT` of that.
+pub(super) fn proxy_address(config: &Config) -> String {
+    let url = proxy_url(config);
+    url.split_once("://").map_or(url.clone(), |(_, address)| address.to_owned())
+}
