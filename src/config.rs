@@ -24,6 +24,7 @@ use std::{
 };
 
 use distmirror_core::{Authority, SpoolLimits};
+use ipnet::IpNet;
 use url::Url;
 
 use self::settings::Settings;
@@ -99,6 +100,8 @@ pub struct ProxyConfig {
     pub transparent_https: Vec<SocketAddr>,
     /// The URL by which clients reach it, without a slash at the end. `None`: see [`default_public_url`].
     pub public_url: Option<String>,
+    /// The networks whose machines may use it; empty: all.
+    pub allow_clients: Vec<IpNet>,
 }
 
 impl ProxyConfig {
@@ -121,6 +124,7 @@ impl Default for ProxyConfig {
             transparent_http: Vec::new(),
             transparent_https: Vec::new(),
             public_url: None,
+            allow_clients: Vec::new(),
         }
     }
 }

@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod access;
 mod answer;
 mod authority;
 mod body;
@@ -40,6 +41,8 @@ mod site;
 mod tls;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
 
 pub use crate::{
     authority::{CERTIFICATE_FILE, CertificateAuthority, KEY_FILE},
@@ -88,6 +91,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Names by which clients reach this proxy itself, as `HOST:PORT`; asked for under one of them, it answers as its own site.
     pub own_authorities: Vec<String>,
+    /// The networks whose machines may use this proxy; empty: all. Others are refused, whatever they ask for.
+    pub allow_clients: Vec<IpNet>,
     /// How long a client may take to send the head of a request, the next one of a connection included.
     pub header_timeout: Duration,
     /// How long a client may take from CONNECT, or from the connection, to the end of the TLS handshake.
@@ -110,6 +115,7 @@ impl Default for Options {
             admin_url: "http://127.0.0.1:8080".to_owned(),
             public_url: None,
             own_authorities: Vec::new(),
+            allow_clients: Vec::new(),
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),
             max_connections: 16_384,
@@ -126,6 +132,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("admin_url", &self.admin_url)
             .field("own_authorities", &self.own_authorities)
+            .field("allow_clients", &self.allow_clients)
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     fmt::Write,
+    net::IpAddr,
     sync::atomic::{AtomicI64, Ordering},
 };
 
@@ -35,6 +36,8 @@ pub enum Code {
     BadRequest,
     UriTooLong,
     NoSuchPage,
+    /// The proxy is for other machines.
+    NotAdmitted,
     /// Nobody declared an image of this repository: clients of registries show the text of a 403, and not that of a 404.
     Denied,
     /// The repository is on record, and this manifest is not.
@@ -67,6 +70,7 @@ impl Code {
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
             Self::UriTooLong => ("bad_request", StatusCode::URI_TOO_LONG, "http_request_error"),
             Self::NoSuchPage => ("no_such_page", StatusCode::NOT_FOUND, "http_request_error"),
+            Self::NotAdmitted => ("client_not_allowed", StatusCode::FORBIDDEN, "http_request_denied"),
             Self::Denied => ("undeclared", StatusCode::FORBIDDEN, "http_request_denied"),
             Self::ManifestUnknown | Self::BlobUnknown => ("undeclared", StatusCode::NOT_FOUND, "http_request_denied"),
             Self::NameInvalid | Self::DigestInvalid => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
@@ -77,7 +81,7 @@ impl Code {
     /// is what the registry of the CNCF says.
     fn of_registry(self) -> &'static str {
         match self {
-            Self::Denied | Self::Undeclared | Self::Quarantined | Self::Misdirected => "DENIED",
+            Self::Denied | Self::Undeclared | Self::Quarantined | Self::Misdirected | Self::NotAdmitted => "DENIED",
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
             Self::BlobUnknown | Self::UnknownDigest => "BLOB_UNKNOWN",
             Self::NameInvalid | Self::BadRequest | Self::UriTooLong => "NAME_INVALID",
@@ -124,6 +128,7 @@ impl Code {
             Self::BlobMissing | Self::BlobCorrupt => "The stored copy is damaged and is not served. Tell the operator",
             Self::Quarantined => "It was taken out of service. Its page says who did so and why",
             Self::MethodNotAllowed => "Only GET and HEAD are served",
+            Self::NotAdmitted => "The operator says by `proxy.allow_clients` who may use this mirror",
             Self::Misdirected => "One connection serves one host: open another for another",
             Self::UnknownDigest
             | Self::BadRequest
@@ -169,6 +174,11 @@ impl Refusal {
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, detail)
+    }
+
+    /// The proxy is not for machines at this address.
+    pub(crate) fn not_admitted(client: IpAddr) -> Self {
+        Self::new(Code::NotAdmitted, format!("this mirror does not serve clients at {}", client.to_canonical()))
     }
 
     /// Nobody declared it; links to the page that does.

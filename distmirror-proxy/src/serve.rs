@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, Request, Response, header, request::Parts};
 use hyper::{body::Incoming, server::conn::http1, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
+use rustls::AlertDescription;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    CertificateAuthority, Options, answer,
+    CertificateAuthority, Options, access, answer,
     body::Body,
     connect,
     face::{self, Face, Via},
@@ -92,6 +93,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, 
         match accepted {
             Ok((stream, client)) => {
                 let connection = Connection {
+                    is_admitted: access::admits(&shared.options.allow_clients, client.ip()),
                     shared: Arc::clone(&shared),
                     client,
                     via: Via::Plain,
@@ -127,6 +129,8 @@ async fn report_misses(shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
 pub(crate) struct Connection {
     pub(crate) shared: Arc<Shared>,
     pub(crate) client: SocketAddr,
+    /// Whether its client may use this proxy.
+    is_admitted: bool,
     /// How its requests are meant.
     via: Via,
     stopped: watch::Receiver<()>,
@@ -152,7 +156,10 @@ impl Connection {
     async fn enter_tls(self, stream: TcpStream, entrance: Entrance) {
         let (shared, client) = (Arc::clone(&self.shared), self.client);
         let local = stream.local_addr().map_or(IpAddr::from([0; 4]), |address| address.ip());
+        let is_admitted = self.is_admitted;
         let meant = |asked: Option<&str>| match entrance {
+            // No leaf is minted for whom it is no use.
+            _ if !is_admitted => Err(AlertDescription::AccessDenied),
             Entrance::ProxyTls => shared.own_hosts.meant(asked, local),
             _ => meant_by_name(asked),
         };
@@ -196,6 +203,9 @@ impl Connection {
 
     /// The one path of a request.
     async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        if !self.is_admitted {
+            return Refusal::not_admitted(self.client.ip()).into_response(request.headers());
+        }
         if request.method() == Method::CONNECT && self.via.is_to_the_proxy() {
             let fields = request.headers().clone();
             return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));

@@ -53,6 +53,7 @@ fn proxy(settings: &mut Settings, proxy: &mut ProxyConfig) {
     settings.read("proxy.transparent_http", &mut proxy.transparent_http, list(text(parse::socket_address)));
     settings.read("proxy.transparent_https", &mut proxy.transparent_https, list(text(parse::socket_address)));
     settings.read_unless_empty("proxy.public_url", &mut proxy.public_url, text(|url| parse::web_url(url).map(Some)));
+    settings.read("proxy.allow_clients", &mut proxy.allow_clients, list(text(parse::network)));
 }
 
 fn admin(settings: &mut Settings, admin: &mut AdminConfig) {

@@ -1,10 +1,15 @@
 //! From the text of a value to what it means. Pure functions; an error says what to write instead.
 
-use std::{borrow::Cow, net::SocketAddr, time::Duration};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use distmirror_backends::{blobs, catalog};
 use distmirror_core::Authority;
 use distmirror_fetch::AddressPolicy;
+use ipnet::IpNet;
 use jiff::SignedDuration;
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -132,6 +137,14 @@ pub(super) fn address_range(text: &str) -> Result<String, String> {
     }
 }
 
+/// A range of addresses without a port, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let parsed = text.trim().parse().or_else(|_| text.trim().parse::<IpAddr>().map(IpNet::from));
+    parsed.map_err(|_| {
+        format!("`{}` is not a range of addresses: write it as in `10.1.2.0/24`, `fd00::/8` or `10.1.2.3`", shown(text))
+    })
+}
+
 /// A host name or an address, perhaps with a port.
 pub(super) fn host(text: &str) -> Result<String, String> {
     match Authority::parse(text, 80) {
@@ -223,6 +236,18 @@ mod tests {
         }
         for text in ["", "10.1.2.0/33:1", "10.1.2.0/24:0", "[fd00::/129]:1", "host:80"] {
             assert!(address_range(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for (given, expected) in
+            [("10.1.2.0/24", "10.1.2.0/24"), (" fd00::/8", "fd00::/8"), ("10.1.2.3", "10.1.2.3/32"), ("::1", "::1/128")]
+        {
+            assert_eq!(network(given).map(|network| network.to_string()).as_deref(), Ok(expected));
+        }
+        for text in ["", "10.1.2.0/33", "10.1.2.0/24:443", "[::1]", "host"] {
+            assert!(network(text).is_err(), "{text}");
         }
     }
 

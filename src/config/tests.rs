@@ -73,6 +73,7 @@ fn every_key_is_read() {
             transparent_http = ["0.0.0.0:3180"]
             transparent_https = ["0.0.0.0:3143", "[::1]:3143"]
             public_url = "http://proxy.example.com:3128/"
+            allow_clients = ["10.0.0.0/8", "fd00::1"]
             [admin]
             listen = ["127.0.0.1:80"]
             public_url = "https://mirror.example.com/admin/"
@@ -147,6 +148,7 @@ fn check_proxy(proxy: &ProxyConfig) {
             transparent_http: addresses(&["0.0.0.0:3180"]),
             transparent_https: addresses(&["0.0.0.0:3143", "[::1]:3143"]),
             public_url: Some("http://proxy.example.com:3128".to_owned()),
+            allow_clients: vec!["10.0.0.0/8".parse().unwrap(), "fd00::1/128".parse().unwrap()],
         }
     );
 }

@@ -26,6 +26,7 @@ pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Options {
         admin_url: super::admin_url(config),
         public_url: config.proxy.public_url.is_some().then(|| proxy_url(config)),
         own_authorities: own_authorities(config),
+        allow_clients: config.proxy.allow_clients.clone(),
         metrics: Arc::new(move || metrics.render()),
         ..Options::default()
     }

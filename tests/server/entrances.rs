@@ -23,6 +23,11 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::set_with("").await
+    }
+
+    /// With more lines in `[proxy]`.
+    async fn set_with(lines: &str) -> Self {
         let upstream = Upstream::start(&["files.test"]).await;
         let body: Vec<u8> = (0..200_000_u32).map(|at| (at % 251) as u8).collect();
         upstream.file("/file", body.clone());
@@ -30,7 +35,7 @@ impl Stage {
         let reach = Reach::from(&upstream).reaching(http).with_proxy(&format!(
             "listen_tls = [\"127.0.0.1:{by_tls}\"]\n\
              transparent_http = [\"127.0.0.1:{http}\"]\n\
-             transparent_https = [\"127.0.0.1:{https}\"]\n"
+             transparent_https = [\"127.0.0.1:{https}\"]\n{lines}"
         ));
         let server = Server::start(Backends::embedded, reach).await;
         for uri in [upstream.url("/file"), upstream.https_url("/file")] {
@@ -167,6 +172,29 @@ async fn the_mirror_never_fetches_from_its_own_entrances() {
     let failed = stage.server.wait_for(&declared, "failed").await;
     let error = failed["last_error"].as_str().unwrap_or_default();
     assert!(error.contains("address not allowed") && error.contains("this mirror itself listens"), "{error}");
+}
+
+#[tokio::test]
+async fn machines_that_are_not_let_in_are_refused_at_every_entrance() {
+    // Everything of this machine comes from 127.0.0.1 unless it says otherwise.
+    let stage = Stage::set_with("allow_clients = [\"127.0.0.1\"]\n").await;
+    let (proxy, other) = (stage.server.proxy_url(), ["--interface", "127.0.0.9"]);
+    let uri = stage.upstream.url("/file");
+    assert_eq!(stage.curl(&["--proxy", &proxy, &uri]).await.status, 200);
+    let site = format!("{proxy}/healthz");
+    for asked in [&["--proxy", &proxy, &uri][..], &[&site]] {
+        let refused = stage.curl(&[&other, asked].concat()).await;
+        assert!(refused.status == 403 && refused.text().contains("127.0.0.9"), "{asked:?} {refused:?}");
+        assert!(refused.header("proxy-status").unwrap().contains("client_not_allowed"), "{refused:?}");
+    }
+    let connect = stage.curl(&[&other[..], &["--proxy", &proxy, &stage.upstream.https_url("/file")]].concat()).await;
+    assert!(connect.exit != 0 && connect.stderr.contains("403"), "{connect:?}");
+    let redirected = stage.redirected(stage.http, &[&other[..], &[&uri]].concat()).await;
+    assert_eq!(redirected.status, 403, "{redirected:?}");
+    for port in [stage.by_tls, stage.https] {
+        let alert = s_client(port, &["-servername", "localhost", "-bind", "127.0.0.9"]).await;
+        assert!(alert.contains("access denied") && alert.contains("no peer certificate"), "{alert}");
+    }
 }
 
 fn digest(bytes: &[u8]) -> String {
