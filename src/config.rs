@@ -17,13 +17,13 @@ mod value;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    env, fmt, fs,
     net::SocketAddr,
     path::{self, Path, PathBuf},
     time::Duration,
 };
 
-use distmirror_core::{Authority, SpoolLimits};
+use distmirror_core::{Authority, Sha256, SpoolLimits};
 use ipnet::IpNet;
 use url::Url;
 
@@ -102,6 +102,37 @@ pub struct ProxyConfig {
     pub public_url: Option<String>,
     /// The networks whose machines may use it; empty: all.
     pub allow_clients: Vec<IpNet>,
+    /// Who may sign in; empty: nobody has to.
+    pub users: Vec<ProxyUser>,
+}
+
+/// `[[proxy.users]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyUser {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: PasswordSource,
+    /// The project that is noted with what this user misses.
+    pub project: Option<String>,
+}
+
+/// Where a password is that somebody else must know.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PasswordSource {
+    /// In a file, of which line ends at the end do not count.
+    File(PathBuf),
+    /// Nowhere; this is its SHA-256.
+    Sha256(Sha256),
+}
+
+impl fmt::Debug for PasswordSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+            Self::Sha256(_) => f.write_str("Sha256(****)"),
+        }
+    }
 }
 
 impl ProxyConfig {
@@ -125,6 +156,7 @@ impl Default for ProxyConfig {
             transparent_https: Vec::new(),
             public_url: None,
             allow_clients: Vec::new(),
+            users: Vec::new(),
         }
     }
 }

@@ -118,7 +118,10 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
         }
         _ => (None, Upkeep::default()),
     };
-    let proxy = authority.map(|authority| Proxy::new(Arc::clone(&mirror), authority, proxy::options(config, metrics)));
+    let proxy = match authority {
+        Some(authority) => Some(Proxy::new(Arc::clone(&mirror), authority, proxy::options(config, metrics)?)),
+        None => None,
+    };
 
     announce(&announcement(config, roles));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?roles, proxy = ?config.proxy.listeners(), admin = ?config.admin.listen, "started");
@@ -243,6 +246,7 @@ pub fn check(config: &Config) -> Vec<Error> {
         problems.extend(load_authority(config).err());
     }
     problems.extend(Upstream::open(config).err());
+    problems.extend(proxy::users(config).err());
     problems
 }
 
@@ -356,12 +360,14 @@ fn read_outbound_proxy(config: &OutboundProxyConfig) -> Result<OutboundProxy, Er
 fn read_secret(source: &SecretSource) -> Result<String, String> {
     match source {
         SecretSource::Here(secret) => Ok(secret.expose().to_owned()),
-        SecretSource::File(file) => {
-            let text = std::fs::read_to_string(file);
-            let text = text.map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
-            Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-        }
+        SecretSource::File(file) => read_secret_file(file),
     }
+}
+
+/// The secret in a file, of which line ends at the end do not count.
+fn read_secret_file(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read `{}`: {error}", file.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn read_credentials(config: &CredentialsConfig) -> Result<Credentials, Error> {

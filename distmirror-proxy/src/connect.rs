@@ -1,8 +1,6 @@
 //! CONNECT: nothing is ever tunnelled. The client is told `200`, its ClientHello is read under a deadline, it is shown a
 //! leaf for exactly the authority that it connected to, and its requests are answered here.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use distmirror_core::{Authority, Host, Scheme};
 use http::{Request, Response, StatusCode};
@@ -20,9 +18,9 @@ use crate::{
 };
 
 /// Answers a CONNECT request, and goes on with what comes inside it.
-pub(crate) fn accept(connection: &Arc<Connection>, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+pub(crate) fn accept(connection: &Connection, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
     let authority = target(&request)?;
-    let connection = Connection::clone(connection);
+    let connection = connection.tunnelled(request.headers())?;
     tokio::spawn(async move {
         if let Ok(upgraded) = hyper::upgrade::on(request).await {
             tunnel(connection, upgraded, authority).await;

@@ -31,11 +31,17 @@ impl Via {
         matches!(self, Self::Plain | Self::Secure(_))
     }
 
+    /// Whether a request asks a proxy, and not a site that the client takes for any other.
+    pub(crate) fn asks_a_proxy(&self, parts: &Parts) -> bool {
+        self.is_to_the_proxy() && parts.uri.scheme().is_some() && !self.is_own_site(parts)
+    }
+
     /// Whether a whole URI is a path of the proxy's own site. HTTP/2 has no other form of asking for one (RFC 9113 section
     /// 8.3.1), and through the proxy clients ask for `https` by CONNECT.
-    fn is_own_site(&self, parts: &Parts, uri: &Uri) -> bool {
-        let is_by_http2 = parts.version == http::Version::HTTP_2 && uri.scheme() == Scheme::Https;
-        matches!(self, Self::Secure(host) if is_by_http2 && *host == uri.authority().host)
+    fn is_own_site(&self, parts: &Parts) -> bool {
+        let Self::Secure(own) = self else { return false };
+        let is_by_http2 = parts.version == http::Version::HTTP_2 && parts.uri.scheme_str() == Some("https");
+        is_by_http2 && parts.uri.host().is_some_and(|host| Host::parse(host).as_ref() == Ok(own))
     }
 }
 
@@ -88,7 +94,7 @@ pub(crate) fn identify(parts: &Parts, via: &Via, own_authorities: &[String]) -> 
         Via::Tunnel(authority, asked) => tunnelled(parts, authority, asked.as_deref(), host, own_authorities),
         _ if parts.uri.scheme().is_some() => {
             let uri = Uri::parse(&parts.uri.to_string()).map_err(|error| Refusal::bad_request(error.to_string()))?;
-            if own_authorities.contains(&uri.authority().to_string()) || via.is_own_site(parts, &uri) {
+            if own_authorities.contains(&uri.authority().to_string()) || via.is_own_site(parts) {
                 return site(uri.path_and_query());
             }
             proxied(uri)

@@ -45,6 +45,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 use ipnet::IpNet;
 
 pub use crate::{
+    access::User,
     authority::{CERTIFICATE_FILE, CertificateAuthority, KEY_FILE},
     body::Body,
     listener::{Entrance, Listener, bind},
@@ -93,6 +94,8 @@ pub struct Options {
     pub own_authorities: Vec<String>,
     /// The networks whose machines may use this proxy; empty: all. Others are refused, whatever they ask for.
     pub allow_clients: Vec<IpNet>,
+    /// Who may sign in. If anybody may, everybody must, but for the pages that say how.
+    pub users: Vec<User>,
     /// How long a client may take to send the head of a request, the next one of a connection included.
     pub header_timeout: Duration,
     /// How long a client may take from CONNECT, or from the connection, to the end of the TLS handshake.
@@ -116,6 +119,7 @@ impl Default for Options {
             public_url: None,
             own_authorities: Vec::new(),
             allow_clients: Vec::new(),
+            users: Vec::new(),
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),
             max_connections: 16_384,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use distmirror_core::{Artifact, ArtifactId, ArtifactName, Error, State};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 
 use crate::body::Body;
@@ -38,6 +38,10 @@ pub enum Code {
     NoSuchPage,
     /// The proxy is for other machines.
     NotAdmitted,
+    /// The proxy is for those who sign in.
+    SignInAtProxy,
+    /// The same where it is asked as a site.
+    SignInAtSite,
     /// Nobody declared an image of this repository: clients of registries show the text of a 403, and not that of a 404.
     Denied,
     /// The repository is on record, and this manifest is not.
@@ -71,6 +75,10 @@ impl Code {
             Self::UriTooLong => ("bad_request", StatusCode::URI_TOO_LONG, "http_request_error"),
             Self::NoSuchPage => ("no_such_page", StatusCode::NOT_FOUND, "http_request_error"),
             Self::NotAdmitted => ("client_not_allowed", StatusCode::FORBIDDEN, "http_request_denied"),
+            Self::SignInAtProxy => {
+                ("sign_in_required", StatusCode::PROXY_AUTHENTICATION_REQUIRED, "http_request_denied")
+            }
+            Self::SignInAtSite => ("sign_in_required", StatusCode::UNAUTHORIZED, "http_request_denied"),
             Self::Denied => ("undeclared", StatusCode::FORBIDDEN, "http_request_denied"),
             Self::ManifestUnknown | Self::BlobUnknown => ("undeclared", StatusCode::NOT_FOUND, "http_request_denied"),
             Self::NameInvalid | Self::DigestInvalid => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
@@ -82,6 +90,7 @@ impl Code {
     fn of_registry(self) -> &'static str {
         match self {
             Self::Denied | Self::Undeclared | Self::Quarantined | Self::Misdirected | Self::NotAdmitted => "DENIED",
+            Self::SignInAtProxy | Self::SignInAtSite => "UNAUTHORIZED",
             Self::ManifestUnknown => "MANIFEST_UNKNOWN",
             Self::BlobUnknown | Self::UnknownDigest => "BLOB_UNKNOWN",
             Self::NameInvalid | Self::BadRequest | Self::UriTooLong => "NAME_INVALID",
@@ -110,6 +119,15 @@ impl Code {
         )
     }
 
+    /// The field that asks for a sign-in (RFC 9110 section 11).
+    fn challenge(self) -> Option<HeaderName> {
+        match self {
+            Self::SignInAtProxy => Some(header::PROXY_AUTHENTICATE),
+            Self::SignInAtSite => Some(header::WWW_AUTHENTICATE),
+            _ => None,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         self.row().0
     }
@@ -128,7 +146,11 @@ impl Code {
             Self::BlobMissing | Self::BlobCorrupt => "The stored copy is damaged and is not served. Tell the operator",
             Self::Quarantined => "It was taken out of service. Its page says who did so and why",
             Self::MethodNotAllowed => "Only GET and HEAD are served",
-            Self::NotAdmitted => "The operator says by `proxy.allow_clients` who may use this mirror",
+            Self::NotAdmitted => "The operator of this mirror says who may use it",
+            Self::SignInAtProxy => "Give both to the client with the proxy's address: `http://NAME:PASSWORD@HOST:PORT`",
+            Self::SignInAtSite => {
+                "Give both to the client with the URL or by its own settings: `http://NAME:PASSWORD@HOST/`"
+            }
             Self::Misdirected => "One connection serves one host: open another for another",
             Self::UnknownDigest
             | Self::BadRequest
@@ -179,6 +201,15 @@ impl Refusal {
     /// The proxy is not for machines at this address.
     pub(crate) fn not_admitted(client: IpAddr) -> Self {
         Self::new(Code::NotAdmitted, format!("this mirror does not serve clients at {}", client.to_canonical()))
+    }
+
+    /// Somebody must sign in, by a code that asks for it.
+    pub(crate) fn sign_in(code: Code, fields: &HeaderMap) -> Self {
+        let field = if code == Code::SignInAtProxy { header::PROXY_AUTHORIZATION } else { header::AUTHORIZATION };
+        let is_wrong = fields.contains_key(field);
+        let detail =
+            if is_wrong { "the name or the password is wrong" } else { "this mirror wants a name and a password" };
+        Self::new(code, detail)
     }
 
     /// Nobody declared it; links to the page that does.
@@ -258,6 +289,9 @@ impl Refusal {
         if self.code == Code::MethodNotAllowed {
             fields.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
+        if let Some(field) = self.code.challenge() {
+            fields.insert(field, HeaderValue::from_static(CHALLENGE));
+        }
         if let Some(seconds) = self.retry_after_s {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -330,6 +364,9 @@ fn log(code: Code, error: &Error) {
     }
     tracing::error!(code = code.name(), error = %error.chain(), "cannot answer");
 }
+
+/// RFC 7617 section 2.1: by this, clients send names and passwords in UTF-8.
+const CHALLENGE: &str = "Basic realm=\"distmirror\", charset=\"UTF-8\"";
 
 /// Whether the `Accept` field puts JSON before text (RFC 9110 section 12.5.1).
 fn prefers_json(fields: &HeaderMap) -> bool {

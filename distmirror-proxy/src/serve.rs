@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    CertificateAuthority, Options, access, answer,
+    CertificateAuthority, Options, User, access, answer,
     body::Body,
     connect,
     face::{self, Face, Via},
@@ -94,6 +94,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, 
             Ok((stream, client)) => {
                 let connection = Connection {
                     is_admitted: access::admits(&shared.options.allow_clients, client.ip()),
+                    user: None,
                     shared: Arc::clone(&shared),
                     client,
                     via: Via::Plain,
@@ -131,6 +132,8 @@ pub(crate) struct Connection {
     pub(crate) client: SocketAddr,
     /// Whether its client may use this proxy.
     is_admitted: bool,
+    /// Who opened the tunnel that this is, if somebody signed in for it.
+    user: Option<User>,
     /// How its requests are meant.
     via: Via,
     stopped: watch::Receiver<()>,
@@ -141,6 +144,19 @@ impl Connection {
     /// The same, with requests that mean something else.
     pub(crate) fn via(self, via: Via) -> Self {
         Self { via, ..self }
+    }
+
+    /// Inside a tunnel, opened by a request with these fields.
+    ///
+    /// # Errors
+    /// 407 for those who have to sign in.
+    pub(crate) fn tunnelled(&self, fields: &HeaderMap) -> Result<Self, Refusal> {
+        let users = &self.shared.options.users;
+        let user = access::signed_in(users, fields.get(header::PROXY_AUTHORIZATION)).cloned();
+        if user.is_none() && !users.is_empty() {
+            return Err(Refusal::sign_in(Code::SignInAtProxy, fields));
+        }
+        Ok(Self { user, ..self.clone() })
     }
 
     async fn enter(self, stream: TcpStream, entrance: Entrance) {
@@ -217,6 +233,7 @@ impl Connection {
 
     async fn find(&self, parts: &Parts) -> Result<Response<Body>, Refusal> {
         let face = face::identify(parts, &self.via, &self.shared.options.own_authorities)?;
+        self.check_signed_in(parts, &face)?;
         if parts.method != Method::GET && parts.method != Method::HEAD {
             let refusal = Refusal::new(Code::MethodNotAllowed, format!("`{}` changes nothing here", parts.method));
             return Err(if matches!(face, Face::Registry(_)) { refusal.of_registry() } else { refusal });
@@ -228,6 +245,31 @@ impl Connection {
             Face::Token(registry, uri) => registry::token(self, parts, &registry, uri).await,
             Face::Site(page) => site::answer(&self.shared, &page, &self.via, parts).await,
         }
+    }
+
+    /// If anybody may sign in, everything is for those who did, but for the pages that say how.
+    fn check_signed_in(&self, parts: &Parts, face: &Face) -> Result<(), Refusal> {
+        let is_open = self.shared.options.users.is_empty() || matches!(face, Face::Site(_));
+        if is_open || self.user(parts).is_some() {
+            return Ok(());
+        }
+        let refusal = if self.via.asks_a_proxy(parts) {
+            Refusal::sign_in(Code::SignInAtProxy, &parts.headers)
+        } else if self.via.is_to_the_proxy() {
+            Refusal::sign_in(Code::SignInAtSite, &parts.headers)
+        } else {
+            Refusal::new(Code::NotAdmitted, "whoever is redirected here cannot sign in, which this mirror asks for")
+        };
+        Err(if matches!(face, Face::Registry(_)) { refusal.of_registry() } else { refusal })
+    }
+
+    /// Who asks, as far as somebody signed in: for the tunnel, or with the request itself.
+    fn user(&self, parts: &Parts) -> Option<&User> {
+        if !self.via.is_to_the_proxy() {
+            return self.user.as_ref();
+        }
+        let field = if self.via.asks_a_proxy(parts) { header::PROXY_AUTHORIZATION } else { header::AUTHORIZATION };
+        access::signed_in(&self.shared.options.users, parts.headers.get(field))
     }
 
     pub(crate) async fn artifact(&self, parts: &Parts, names: &[ArtifactName]) -> Result<Response<Body>, Refusal> {
@@ -274,7 +316,7 @@ impl Connection {
             method: parts.method.to_string(),
             client: self.client.ip().to_string(),
             user_agent: user_agent(&parts.headers),
-            project: None,
+            project: self.user(parts).and_then(|user| user.project.clone()),
         }
     }
 }

@@ -83,13 +83,7 @@ fn unknown_tool(tool: &str) -> Refusal {
 
 /// Tells a client how it reaches the mirror. That it reads this through TLS proves that it trusts the CA.
 fn check(via: &Via, parts: &Parts, proxy: &str) -> Response<Body> {
-    let is_absolute = parts.uri.scheme().is_some();
-    let through_proxy = match via {
-        Via::Tunnel(..) => true,
-        // In HTTP/2 every URI is whole; that of the proxy's own site begins with `https` here.
-        Via::Secure(_) => is_absolute && parts.uri.scheme_str() == Some("http"),
-        Via::Plain | Via::Redirected => is_absolute,
-    };
+    let through_proxy = matches!(via, Via::Tunnel(..)) || via.asks_a_proxy(parts);
     let trusts = match via {
         Via::Tunnel(..) | Via::Secure(_) => "yes".to_owned(),
         Via::Plain | Via::Redirected => {

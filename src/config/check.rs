@@ -9,12 +9,13 @@ use std::{
 
 use distmirror_backends::blobs::BlobOptions;
 
-use super::{Config, SecretSource, settings::Settings};
+use super::{Config, PasswordSource, SecretSource, settings::Settings};
 
 /// Notes everything that contradicts itself, and every file that is not there.
 pub(super) fn contradictions(config: &Config, settings: &mut Settings) {
     listeners(config, settings);
     guarded(config, settings);
+    users(config, settings);
     blob_options(config, settings);
     files(config, settings);
 }
@@ -69,6 +70,25 @@ fn guarded(config: &Config, settings: &mut Settings) {
     }
 }
 
+/// Nobody is there twice, and nobody is asked for a password who cannot give one.
+fn users(config: &Config, settings: &mut Settings) {
+    let proxy = &config.proxy;
+    for (at, user) in proxy.users.iter().enumerate() {
+        if proxy.users[..at].iter().any(|other| other.name == user.name) {
+            settings.report("proxy.users", format!("`{}` is there twice", user.name));
+        }
+    }
+    let transparent =
+        [("proxy.transparent_http", &proxy.transparent_http), ("proxy.transparent_https", &proxy.transparent_https)];
+    for (key, addresses) in transparent {
+        if !addresses.is_empty() && !proxy.users.is_empty() {
+            let message =
+                "clients that are redirected know no proxy and cannot sign in: leave out this or `proxy.users`";
+            settings.report(key, message.to_owned());
+        }
+    }
+}
+
 /// The blob store knows which options there are. One at a time, so that each problem has its key.
 fn blob_options(config: &Config, settings: &mut Settings) {
     if settings.is_reported("blobs.url") {
@@ -100,6 +120,11 @@ fn files(config: &Config, settings: &mut Settings) {
     for (key, secret) in credentials.chain(of_proxy) {
         if let SecretSource::File(path) = secret {
             file(key, path, settings);
+        }
+    }
+    for user in &config.proxy.users {
+        if let PasswordSource::File(path) = &user.password {
+            file("proxy.users", path, settings);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig,
-    OutboundProxyConfig, ProxyConfig, Secret, SecretSource, UpkeepConfig, parse,
+    OutboundProxyConfig, PasswordSource, ProxyConfig, ProxyUser, Secret, SecretSource, UpkeepConfig, parse,
     settings::Settings,
     value::{Fields, Value, boolean, duration, duration_or_none, list, number, option, size, size_or_none, text},
 };
@@ -54,6 +54,21 @@ fn proxy(settings: &mut Settings, proxy: &mut ProxyConfig) {
     settings.read("proxy.transparent_https", &mut proxy.transparent_https, list(text(parse::socket_address)));
     settings.read_unless_empty("proxy.public_url", &mut proxy.public_url, text(|url| parse::web_url(url).map(Some)));
     settings.read("proxy.allow_clients", &mut proxy.allow_clients, list(text(parse::network)));
+    settings.read("proxy.users", &mut proxy.users, list(proxy_user));
+}
+
+fn proxy_user(value: &Value) -> Result<ProxyUser, String> {
+    let mut fields = Fields::of(value)?;
+    let name = fields.read("name", text(parse::user_name))?;
+    let file = fields.read("password_file", text(|text| path(text).map(PasswordSource::File)))?;
+    let hash = fields.read("password_sha256", text(|text| parse::sha256(text).map(PasswordSource::Sha256)))?;
+    let project = fields.read("project", text(|text| Ok(text.to_owned())))?;
+    fields.end()?;
+    let Some(name) = name else { return Err("needs a `name`".to_owned()) };
+    let ((Some(password), None) | (None, Some(password))) = (file, hash) else {
+        return Err(format!("of `{name}`: give either `password_file` or `password_sha256`"));
+    };
+    Ok(ProxyUser { name, password, project })
 }
 
 fn admin(settings: &mut Settings, admin: &mut AdminConfig) {

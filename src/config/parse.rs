@@ -7,7 +7,7 @@ use std::{
 };
 
 use distmirror_backends::{blobs, catalog};
-use distmirror_core::Authority;
+use distmirror_core::{Authority, Sha256};
 use distmirror_fetch::AddressPolicy;
 use ipnet::IpNet;
 use jiff::SignedDuration;
@@ -143,6 +143,24 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     parsed.map_err(|_| {
         format!("`{}` is not a range of addresses: write it as in `10.1.2.0/24`, `fd00::/8` or `10.1.2.3`", shown(text))
     })
+}
+
+/// The name of somebody who signs in by `Basic` (RFC 7617 section 2).
+pub(super) fn user_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(|c: char| c == ':' || c.is_control()) {
+        return Err(format!(
+            "`{}` is not a user's name: it must have characters, and no colon among them",
+            shown(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The SHA-256 of something. The message does not repeat it: it may be the secret itself.
+pub(super) fn sha256(text: &str) -> Result<Sha256, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| "must be 64 hexadecimal digits, as `printf %s PASSWORD | sha256sum` prints".to_owned())
 }
 
 /// A host name or an address, perhaps with a port.

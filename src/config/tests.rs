@@ -70,10 +70,15 @@ fn every_key_is_read() {
             [proxy]
             listen = ["0.0.0.0:3128", "[::1]:3129"]
             listen_tls = ["0.0.0.0:3130"]
-            transparent_http = ["0.0.0.0:3180"]
-            transparent_https = ["0.0.0.0:3143", "[::1]:3143"]
             public_url = "http://proxy.example.com:3128/"
             allow_clients = ["10.0.0.0/8", "fd00::1"]
+            [[proxy.users]]
+            name = "ci"
+            password_file = "{pem}"
+            project = "firmware"
+            [[proxy.users]]
+            name = "nightly"
+            password_sha256 = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
             [admin]
             listen = ["127.0.0.1:80"]
             public_url = "https://mirror.example.com/admin/"
@@ -128,7 +133,7 @@ fn every_key_is_read() {
     let options: Vec<_> = config.blobs.options.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
     assert_eq!(options, [("aws_allow_http", "true"), ("aws_endpoint", "http://s3:9000"), ("aws_region", "1")]);
     assert_eq!(config.ca, CaConfig { certificate: pem.into(), key: pem.into(), create: false });
-    check_proxy(&config.proxy);
+    check_proxy(&config.proxy, pem);
     assert_eq!(config.admin.listen, ["127.0.0.1:80".parse().unwrap()]);
     assert_eq!(config.admin.public_url.as_deref(), Some("https://mirror.example.com/admin"));
     assert_eq!(config.admin.allowed_hosts, ["Mirror.example.com", "10.0.0.1:8080"]);
@@ -138,19 +143,37 @@ fn every_key_is_read() {
 }
 
 /// What the text of [`every_key_is_read`] says of the proxy.
-fn check_proxy(proxy: &ProxyConfig) {
-    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+fn check_proxy(proxy: &ProxyConfig, pem: &str) {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
     assert_eq!(
         *proxy,
         ProxyConfig {
             listen: addresses(&["0.0.0.0:3128", "[::1]:3129"]),
             listen_tls: addresses(&["0.0.0.0:3130"]),
-            transparent_http: addresses(&["0.0.0.0:3180"]),
-            transparent_https: addresses(&["0.0.0.0:3143", "[::1]:3143"]),
+            transparent_http: Vec::new(),
+            transparent_https: Vec::new(),
             public_url: Some("http://proxy.example.com:3128".to_owned()),
             allow_clients: vec!["10.0.0.0/8".parse().unwrap(), "fd00::1/128".parse().unwrap()],
+            users: vec![
+                ProxyUser {
+                    name: "ci".to_owned(),
+                    password: PasswordSource::File(pem.into()),
+                    project: Some("firmware".to_owned()),
+                },
+                ProxyUser {
+                    name: "nightly".to_owned(),
+                    password: PasswordSource::Sha256(Sha256::of(b"test")),
+                    project: None,
+                },
+            ],
         }
     );
+    // Not together with users.
+    let text =
+        "proxy.transparent_http = [\"0.0.0.0:3180\"]\nproxy.transparent_https = [\"0.0.0.0:3143\", \"[::1]:3143\"]";
+    let proxy = load(text, &[]).unwrap().proxy;
+    assert_eq!(proxy.transparent_http, addresses(&["0.0.0.0:3180"]));
+    assert_eq!(proxy.transparent_https, addresses(&["0.0.0.0:3143", "[::1]:3143"]));
 }
 
 /// Of fetching.
@@ -236,6 +259,47 @@ fn credentials_say_whose_they_are() {
     ] {
         check(&format!("[[fetch.credentials]]\n{table}"), &[&format!("1: fetch.credentials: {problem}")]);
     }
+}
+
+#[test]
+fn users_say_how_they_sign_in() {
+    let good = "password_sha256 = '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08'";
+    for (table, problem) in [
+        (
+            format!("name = 'a:b'\n{good}"),
+            "`name` `a:b` is not a user's name: it must have characters, and no colon among them",
+        ),
+        (good.to_owned(), "needs a `name`"),
+        ("name = 'ci'".to_owned(), "of `ci`: give either `password_file` or `password_sha256`"),
+        (
+            format!("name = 'ci'\npassword_file = 'x'\n{good}"),
+            "of `ci`: give either `password_file` or `password_sha256`",
+        ),
+        (
+            "name = 'ci'\npassword_sha256 = 'hunter2'".to_owned(),
+            "`password_sha256` must be 64 hexadecimal digits, as `printf %s PASSWORD | sha256sum` prints",
+        ),
+        (
+            "name = 'ci'\npassword = 'hunter2'".to_owned(),
+            "has the unknown key `password`: use name, password_file, password_sha256, project",
+        ),
+        (
+            "name = 'ci'\npassword_file = '/nonexistent/p'".to_owned(),
+            "`/nonexistent/p` cannot be read: No such file or directory (os error 2)",
+        ),
+        (format!("name = 'ci'\n{good}\n[[proxy.users]]\nname = 'ci'\n{good}"), "`ci` is there twice"),
+    ] {
+        check(&format!("[[proxy.users]]\n{table}"), &[&format!("1: proxy.users: {problem}")]);
+    }
+    check(
+        &format!("[proxy]\ntransparent_http = ['127.0.0.1:3180']\n[[proxy.users]]\nname = 'ci'\n{good}"),
+        &[
+            "2: proxy.transparent_http: clients that are redirected know no proxy and cannot sign in: leave out this or \
+             `proxy.users`",
+        ],
+    );
+    let shown = format!("{:?}", load(&format!("[[proxy.users]]\nname = 'ci'\n{good}"), &[]).unwrap());
+    assert!(shown.contains("\"ci\"") && !shown.contains("9f86d081"), "{shown}");
 }
 
 #[test]

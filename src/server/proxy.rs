@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
-use distmirror_proxy::{Entrance, Listener, Options};
+use distmirror_core::Sha256;
+use distmirror_proxy::{Entrance, Listener, Options, User};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::{Error, bind};
-use crate::config::{Config, default_public_url};
+use super::{Error, bind, read_secret_file};
+use crate::config::{Config, PasswordSource, ProxyUser, default_public_url};
 
 /// Binds everything at which the proxy listens.
 pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
@@ -21,15 +22,36 @@ pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
 }
 
 /// How the proxy behaves.
-pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Options {
-    Options {
+pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Result<Options, Error> {
+    Ok(Options {
         admin_url: super::admin_url(config),
         public_url: config.proxy.public_url.is_some().then(|| proxy_url(config)),
         own_authorities: own_authorities(config),
         allow_clients: config.proxy.allow_clients.clone(),
+        users: users(config)?,
         metrics: Arc::new(move || metrics.render()),
         ..Options::default()
-    }
+    })
+}
+
+/// Who may sign in, with passwords read and no longer in clear.
+pub(super) fn users(config: &Config) -> Result<Vec<User>, Error> {
+    config.proxy.users.iter().map(user).collect()
+}
+
+fn user(config: &ProxyUser) -> Result<User, Error> {
+    let problem = |problem: String| Error::Configuration {
+        key: "proxy.users",
+        problem: format!("of `{}`: {problem}", config.name),
+    };
+    let password = match &config.password {
+        PasswordSource::Sha256(sha256) => *sha256,
+        PasswordSource::File(file) => match read_secret_file(file).map_err(problem)?.as_str() {
+            "" => return Err(problem(format!("`{}` is empty", file.display()))),
+            password => Sha256::of(password.as_bytes()),
+        },
+    };
+    Ok(User { name: config.name.clone(), password, project: config.project.clone() })
 }
 
 /// `HOST:PORT` of every place where the proxy is reached: under its public name, at the addresses on which it listens, and as

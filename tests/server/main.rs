@@ -8,5 +8,6 @@ mod images;
 mod main_job;
 mod pages;
 mod proxy;
+mod sign_in;
 mod support;
 mod survival;
