@@ -218,7 +218,7 @@ impl Connection {
     }
 
     /// The one path of a request.
-    async fn answer(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         if !self.is_admitted {
             return Refusal::not_admitted(self.client.ip()).into_response(request.headers());
         }
