@@ -126,14 +126,6 @@ impl Settings {
         values
     }
 
-    /// A key whose function comes later: it may be there as long as it asks for nothing.
-    pub(super) fn not_supported(&mut self, key: &'static str) {
-        self.known.push(key);
-        if self.is_written_and_not_empty(key) {
-            self.report(key, "is not supported in this version: leave it out".to_owned());
-        }
-    }
-
     /// Whether a key was written.
     pub(super) fn is_written(&self, key: &str) -> bool {
         self.written.contains_key(key)
