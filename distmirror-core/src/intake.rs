@@ -123,8 +123,15 @@ impl Intake {
         if !self.trusts_store {
             return Ok(None);
         }
-        match verify::again(&*self.blobs, &Verifier::new(1), &blob, size).await {
-            Ok(()) => Ok(Some(blob)),
+        let whole = async || {
+            // Says also that the blob is durable, which reading it does not.
+            if self.blobs.stat(&blob).await? != Some(size) {
+                return Ok(None);
+            }
+            verify::again(&*self.blobs, &Verifier::new(1), &blob, size).await.map(|()| Some(blob))
+        };
+        match whole().await {
+            Ok(held) => Ok(held),
             Err(Error::BlobMissing { .. } | Error::BlobCorrupt { .. }) => Ok(None),
             Err(trouble) => Err(trouble),
         }
