@@ -71,6 +71,9 @@ impl<'a> Order<'a> {
     async fn take_in(self, site: &Site, who: &str, upload: &mut Upload) -> Result<Artifact, Problem> {
         let mut spool = self.intake.spool(&format!("by-hand-{}", self.id)).await?;
         spool.restart(None).await?;
+        if let Some(total) = upload.announced_bytes {
+            spool.expect(total).await?;
+        }
         while let Some(piece) = upload.next().await? {
             spool.write(piece).await?;
         }
