@@ -118,8 +118,8 @@ impl Attempt<'_> {
     /// may be gone. If the catalog does not say, upstream is asked.
     async fn held_already(&self) -> Option<Fetched> {
         let artifact = &self.job.artifact;
-        if artifact.content.is_some() {
-            return None;
+        if let Some(content) = &artifact.content {
+            return self.mended(content).await;
         }
         for digest in artifact.expected.iter() {
             let holder = self.bench.catalog.holding(digest).await.ok().flatten();
@@ -135,6 +135,14 @@ impl Attempt<'_> {
             }
         }
         None
+    }
+
+    /// The bytes of a damaged file, if they are whole again: another file that has them was fetched again, or somebody put them
+    /// back.
+    async fn mended(&self, content: &Content) -> Option<Fetched> {
+        let is_damaged_file = is_file(&self.job.artifact) && self.job.artifact.damage.is_some();
+        let held = async || self.bench.intake.held(&content.blob().into(), content.size).await;
+        (is_damaged_file && matches!(held().await, Ok(Some(_)))).then(|| Fetched::file(content.clone()))
     }
 
     /// Renews the lease again and again; returns when somebody else has it.

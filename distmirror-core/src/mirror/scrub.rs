@@ -1,7 +1,7 @@
 //! The part of [`Mirror`] that looks after what is stored: hashes it again, and has what is damaged fetched again.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     pin::pin,
     time::{Duration, Instant},
 };
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::Mirror;
 use crate::{
-    Artifact, ArtifactId, Error, Filter, PageRequest, Result, Role, Sha256, State, StoredBlob,
+    Artifact, ArtifactId, Error, Filter, PageRequest, Result, Role, Sha256, State, StoredBlob, WatchStatus,
     upkeep::{Damage, Scrub},
     verify,
 };
@@ -39,7 +39,8 @@ impl Mirror {
             bytes_per_second,
             started: Instant::now(),
             saved: Instant::now(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
+            found: HashSet::new(),
         };
         pass.all().await?;
         pass.scrub.finished_at = Some(Timestamp::now());
@@ -70,14 +71,19 @@ struct Pass<'a> {
     bytes_per_second: Option<u64>,
     started: Instant,
     saved: Instant,
-    /// A blob may belong to many artifacts.
-    seen: HashSet<Sha256>,
+    /// What was hashed, and what was wrong with it: a blob may belong to many artifacts.
+    seen: HashMap<Sha256, Option<String>>,
+    /// What was found damaged, by whose it is: some artifacts are looked at twice, and some have a blob twice.
+    found: HashSet<(ArtifactId, Sha256)>,
 }
 
 impl Pass<'_> {
+    /// What upstream has lost comes first: nobody else may have it.
     async fn all(&mut self) -> Result<()> {
-        for state in [State::Present, State::Quarantined] {
-            let filter = Filter { state: Some(state), ..Filter::default() };
+        for (state, watch) in
+            [(State::Present, Some(WatchStatus::Gone)), (State::Present, None), (State::Quarantined, None)]
+        {
+            let filter = Filter { state: Some(state), watch, ..Filter::default() };
             let mut request = PageRequest::first(ARTIFACTS_AT_ONCE);
             loop {
                 let page = self.mirror.catalog.list(&filter, &request).await?;
@@ -94,7 +100,7 @@ impl Pass<'_> {
         let mut blobs = self.mirror.catalog.blobs(&ids).await?;
         for artifact in artifacts {
             for blob in blobs.remove(&artifact.id).unwrap_or_default() {
-                if blob.role != Role::Unfetched && self.seen.insert(blob.blob) {
+                if blob.role != Role::Unfetched {
                     self.blob(artifact, &blob).await?;
                 }
             }
@@ -102,7 +108,27 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Hashes a blob, unless that was done for another artifact. Whoever has it is damaged if it is: upstream may have lost it
+    /// for one and not for another.
     async fn blob(&mut self, artifact: &Artifact, stored: &StoredBlob) -> Result<()> {
+        if !self.seen.contains_key(&stored.blob) {
+            let problem = self.check(stored).await?;
+            self.seen.insert(stored.blob, problem);
+        }
+        let Some(problem) = self.seen[&stored.blob].clone() else { return Ok(()) };
+        if !self.found.insert((artifact.id, stored.blob)) {
+            return Ok(());
+        }
+        tracing::error!(artifact = %artifact.id, blob = %stored.blob, problem, "a stored blob is damaged");
+        if self.scrub.repair {
+            self.mirror.report_damage(artifact.id, &format!("blob `{}`: {problem}", stored.blob)).await?;
+        }
+        self.scrub.add(Damage::new(artifact.id, &stored.blob, problem));
+        Ok(())
+    }
+
+    /// What is wrong with a blob, if anything is.
+    async fn check(&mut self, stored: &StoredBlob) -> Result<Option<String>> {
         let checked = self.hash(stored).await?;
         self.scrub.checked += 1;
         self.scrub.bytes += stored.size;
@@ -113,18 +139,11 @@ impl Pass<'_> {
             Err(Error::BlobCorrupt { problem, .. }) => Some(problem),
             Err(trouble) => return Err(trouble),
         };
-        if let Some(problem) = problem {
-            tracing::error!(artifact = %artifact.id, blob = %stored.blob, problem, "a stored blob is damaged");
-            if self.scrub.repair {
-                self.mirror.report_damage(artifact.id, &format!("blob `{}`: {problem}", stored.blob)).await?;
-            }
-            self.scrub.add(Damage::new(artifact.id, &stored.blob, problem));
-        }
         self.pace().await?;
         if self.saved.elapsed() > SAVE_EVERY {
             self.save().await?;
         }
-        Ok(())
+        Ok(problem)
     }
 
     /// Hashes a blob. While that takes long, the record of the scrub is written, so that nobody takes it for stopped.
@@ -144,7 +163,7 @@ impl Pass<'_> {
         let mut listed = self.mirror.blobs.list().chunks(BLOBS_AT_ONCE);
         while let Some(batch) = listed.next().await {
             let blobs: Vec<Sha256> = batch.into_iter().map(|stat| Ok(stat?.blob)).collect::<Result<_>>()?;
-            let blobs: Vec<_> = blobs.into_iter().filter(|blob| !self.seen.contains(blob)).collect();
+            let blobs: Vec<_> = blobs.into_iter().filter(|blob| !self.seen.contains_key(blob)).collect();
             self.scrub.unreferenced += self.mirror.catalog.unreferenced(&blobs).await?.len() as u64;
         }
         Ok(())

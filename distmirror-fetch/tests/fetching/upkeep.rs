@@ -4,13 +4,15 @@
 use std::{sync::Arc, time::Duration};
 
 use distmirror_core::{
-    Algorithm, Artifact, ArtifactId, BlobStore, Declare, Intake, Mirror, Options, Payload, Sha256, State, WatchStatus,
+    Algorithm, Artifact, ArtifactId, BlobStore, Declare, Intake, Mirror, Options, Payload, Sha256, State, Watch,
+    WatchStatus,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 use distmirror_fetch::{
     Credentials, FetchOptions, FileFetcher, FileOptions, ImageFetcher, ImageOptions, RollingScrub, ScrubOptions,
     UpstreamClient, UpstreamWatch, WatchOptions, WorkerOptions, Workers,
 };
+use jiff::Timestamp;
 use tempfile::TempDir;
 use testkit::{Answer, Upstream};
 
@@ -218,6 +220,38 @@ async fn what_a_scrub_finds_damaged_is_fetched_again() {
     assert_eq!((healed.state, healed.damage, &healed.content), (State::Present, None, &damaged.content));
     let again = site.mirror.scrub(site.mirror.begin_scrub("a", false).await.unwrap(), None).await.unwrap();
     assert_eq!((again.damaged.len(), again.unreferenced), (0, 0), "{again:?}");
+}
+
+#[tokio::test]
+async fn what_upstream_has_lost_is_looked_at_first_and_heals_from_wherever_the_same_bytes_come() {
+    let upstream = Upstream::start(&[]).await;
+    let site = Site::new(FileOptions::default());
+    upstream.file("/lost", "the bytes");
+    upstream.file("/twin", "the bytes");
+    upstream.file("/newer", "of another");
+    let lost = site.declare(&upstream.url("/lost"), None).await;
+    let twin = site.declare(&upstream.url("/twin"), None).await;
+    let newer = site.declare(&upstream.url("/newer"), None).await;
+    upstream.on("/lost", |_| Answer::new(404));
+    let gone = Watch { at: Timestamp::now(), status: WatchStatus::Gone, detail: "404".to_owned() };
+    site.mirror.catalog().record_watch(lost.id, &gone).await.unwrap();
+    for artifact in [&lost, &newer] {
+        site.damage(&artifact.content.as_ref().unwrap().blob()).await;
+    }
+    let scrub = site.mirror.scrub(site.mirror.begin_scrub("a", true).await.unwrap(), None).await.unwrap();
+    let found: Vec<ArtifactId> = scrub.damaged.iter().map(|damage| damage.artifact).collect();
+    assert_eq!((found[0], scrub.checked), (lost.id, 2), "the sole copy first, and each blob once: {scrub:?}");
+    assert!(found.len() == 3 && found.contains(&twin.id) && found.contains(&newer.id), "{scrub:?}");
+    site.work().await;
+    if site.artifact(lost.id).await.damage.is_some() {
+        // Its own upstream was asked before the twin had come.
+        site.mirror.retry(lost.id, "a").await.unwrap();
+        site.work().await;
+    }
+    for id in [lost.id, twin.id, newer.id] {
+        let artifact = site.artifact(id).await;
+        assert_eq!((artifact.state, artifact.damage), (State::Present, None), "{:?}", artifact.last_error);
+    }
 }
 
 #[tokio::test]
