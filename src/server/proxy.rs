@@ -6,7 +6,7 @@ use distmirror_core::Sha256;
 use distmirror_proxy::{Entrance, Listener, Options, User};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::{Error, bind, read_secret_file};
+use super::{Error, bind, upstream::read_secret_file};
 use crate::config::{Config, PasswordSource, ProxyUser, default_public_url};
 
 /// Binds everything at which the proxy listens.
