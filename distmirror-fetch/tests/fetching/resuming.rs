@@ -37,8 +37,9 @@ struct Kept {
 }
 
 impl Kept {
-    /// What this validator says of so many bytes.
-    fn read(validator: &str, bytes: usize) -> Option<Self> {
+    /// What the first line beside so many bytes says of them.
+    fn read(beside: &str, bytes: usize) -> Option<Self> {
+        let validator = beside.lines().next()?;
         let version = (0..VERSIONS).find(|version| validator.starts_with(&strong_tag(*version)))?;
         let total = validator.split(' ').nth(2).map(|total| total.parse().unwrap());
         Some(Self { version, bytes, total })
