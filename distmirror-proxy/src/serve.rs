@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use distmirror_core::{Artifact, ArtifactName, Digest, Held, Mirror, MissReport, Resolution};
 use http::{HeaderMap, Method, Request, Response, header, request::Parts};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
@@ -226,7 +227,8 @@ impl Connection {
             let fields = request.headers().clone();
             return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));
         }
-        let (parts, _body) = request.into_parts();
+        let (parts, body) = request.into_parts();
+        discard(&parts.headers, body).await;
         let response = self.find(&parts).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers));
         if parts.method == Method::HEAD { without_body(response) } else { response }
     }
@@ -321,6 +323,27 @@ impl Connection {
     }
 }
 
+/// Reads a small body to its end, although nothing here needs one: answered before it has come, the connection would have to be
+/// closed, and the client might be told of that in the middle of sending (RFC 9112 section 9.6). After what is large or slow the
+/// connection ends. Who waits to be told to go on is not told (RFC 9110 section 10.1.1).
+async fn discard(headers: &HeaderMap, mut body: Incoming) {
+    let is_large = http_body::Body::size_hint(&body).lower() > MAX_DISCARDED_BYTES;
+    if http_body::Body::is_end_stream(&body) || is_large || headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let rest = async {
+        let mut received = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            received += frame.data_ref().map_or(0, Bytes::len) as u64;
+            if received > MAX_DISCARDED_BYTES {
+                break;
+            }
+        }
+    };
+    // Too late is as good as too much.
+    let _ = tokio::time::timeout(DISCARD_WITHIN, rest).await;
+}
+
 /// The answer to HEAD: how long the body would be, and no body. hyper sees to that in HTTP/1.1 only (RFC 9113 section 8.1.1).
 fn without_body(mut response: Response<Body>) -> Response<Body> {
     if let Some(length) = http_body::Body::size_hint(response.body()).exact().filter(|length| *length > 0) {
@@ -357,6 +380,10 @@ async fn run<C: Future<Output = Result<(), hyper::Error>>>(
 
 /// The most bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+
+/// How much of a body is read before the answer, in bytes, and for how long.
+const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 /// How often an HTTP/2 client is asked whether it is still there.
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// The most requests at a time on one HTTP/2 connection.

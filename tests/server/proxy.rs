@@ -72,6 +72,36 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn a_body_that_nobody_needs_does_not_end_the_connection() {
+    let stage = Stage::set().await;
+    let (uri, host) = (stage.upstream.url("/file"), stage.http_authority());
+    let head = |extra: &str| format!("GET {uri} HTTP/1.1\r\nHost: {host}\r\nRange: bytes=0-6\r\n{extra}\r\n");
+    for (extra, body) in
+        [("Content-Length: 5\r\n", "hello"), ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n")]
+    {
+        let mut stream = stage.dial().await;
+        for part in [head(extra).as_str(), &body[..2], &body[2..], &head("Connection: close\r\n")] {
+            stream.write_all(part.as_bytes()).await.expect("the connection stands");
+            stream.flush().await.expect("the connection stands");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).await.expect("both answers come");
+        assert_eq!(String::from_utf8_lossy(&answers).matches("206 Partial Content").count(), 2, "{extra}");
+    }
+    // What is announced and does not come keeps nobody from an answer.
+    for extra in
+        ["Content-Length: 5\r\n", "Content-Length: 5000000\r\n", "Expect: 100-continue\r\nContent-Length: 5\r\n"]
+    {
+        let mut stream = stage.dial().await;
+        stream.write_all(head(extra).as_bytes()).await.expect("the connection stands");
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).await.expect("an answer");
+        assert_eq!(&start, b"HTTP/1.1 206", "{extra}");
+    }
+}
+
+#[tokio::test]
 async fn malformed_requests_are_refused_and_hurt_nobody() {
     let stage = Stage::set().await;
     let (uri, host) = (stage.upstream.url("/file"), stage.http_authority());
