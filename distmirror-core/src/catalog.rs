@@ -1,7 +1,7 @@
-//! The record of artifacts, declarations, fetch jobs, misses and audit: the [`Catalog`] trait.
+//! The record of artifacts, declarations, fetch jobs, misses, usage and audit: the [`Catalog`] trait.
 //!
 //! It is one trait in five parts, along the lines of who asks: [`Artifacts`] for people and the proxy, [`Images`] for the
-//! registry faces, [`Fetches`] for workers, [`Ledger`] for what was missed and what was done, [`Upkeep`] for scrubs and watches. Implementers find the decisions that all catalogs share in [`rules`].
+//! registry faces, [`Fetches`] for workers, [`Ledger`] for what was missed, what was used and what was done, [`Upkeep`] for scrubs and watches. Implementers find the decisions that all catalogs share in [`rules`].
 
 pub mod rules;
 
@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    Artifact, ArtifactId, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest, Miss,
-    MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result, Scrub, Sha256,
-    State, StoredBlob, Totals, Watch, WatchStatus,
+    Artifact, ArtifactId, DailyUsage, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest,
+    Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result, Scrub,
+    Sha256, State, StoredBlob, Totals, Usage, UsageBatch, Watch, WatchStatus,
 };
 
 /// Which artifacts a list shows. An empty filter shows all.
@@ -169,13 +169,17 @@ pub trait Fetches: fmt::Debug + Send + Sync + 'static {
     async fn retry(&self, id: ArtifactId, who: &str, now: Timestamp) -> Result<Artifact>;
 }
 
-/// What was asked for in vain, and what was done by whom.
+/// What was asked for in vain, what was used by whom, and what was done by whom.
 ///
 /// # Promises
 /// 1. Reports of one name make one miss: counts add up, the first and the last time are kept.
 /// 2. A name that is declared has no miss: `record_misses` passes over it.
 /// 3. `misses` is ordered by the last request, latest first.
 /// 4. What declares, retries, fetches, quarantines or releases an artifact writes its audit entry in the same step.
+/// 5. `record_usage` applies a batch as a whole or not at all, and once: for a day at least it is known again by its id.
+/// 6. Usage of one artifact on one day by one user adds up, and keeps the first and the last time; `usage` is the sum of all
+///    days and users.
+/// 7. `daily_usage` has the latest day first.
 #[async_trait]
 pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// Adds reports to the record.
@@ -195,6 +199,16 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
 
     /// Every pattern that is ignored.
     async fn ignored_patterns(&self) -> Result<Vec<String>>;
+
+    /// Adds a batch to the record.
+    async fn record_usage(&self, batch: &UsageBatch) -> Result<()>;
+
+    /// How much these artifacts were used in all; an id of what was never used is absent. However many ids there are, it
+    /// takes a few queries, each of one row an artifact.
+    async fn usage(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Usage>>;
+
+    /// How much an artifact was used on each day by each user.
+    async fn daily_usage(&self, id: ArtifactId, page: &PageRequest) -> Result<Page<DailyUsage>>;
 
     /// What was done, latest first; only to one artifact if one is named.
     async fn audit(&self, artifact: Option<ArtifactId>, page: &PageRequest) -> Result<Page<AuditEntry>>;

@@ -29,6 +29,7 @@ pub mod page;
 pub mod preflight;
 pub mod upkeep;
 pub mod uri;
+pub mod usage;
 mod verify;
 
 pub use crate::{
@@ -51,4 +52,5 @@ pub use crate::{
     preflight::{Advice, Preflight, Probe, Prober},
     upkeep::{Scrub, Watch, WatchStatus},
     uri::{Authority, Host, Scheme, Uri, UriError},
+    usage::{DailyUsage, Usage, UsageBatch, UsageReport, UsedBy},
 };

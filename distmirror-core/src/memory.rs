@@ -2,6 +2,7 @@
 
 mod blob_store;
 mod catalog;
+mod usage;
 
 pub use blob_store::MemoryBlobStore;
 pub use catalog::MemoryCatalog;

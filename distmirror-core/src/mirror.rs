@@ -6,6 +6,7 @@
 mod images;
 mod misses;
 mod scrub;
+mod usage;
 
 use std::{
     ops::Range,
@@ -23,7 +24,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use self::images::Part;
-use self::misses::GatheredMisses;
+use self::{misses::GatheredMisses, usage::GatheredUsage};
 use crate::{
     Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
     Error, Fetched, ImageName, NameKey, NewDeclaration, Platform, Result, Role, Sha256, State, StoredBlob, Uri,
@@ -46,6 +47,9 @@ pub struct Options {
     /// With how many misses the catalog is full: what is gathered from then on is counted and dropped, until a person has
     /// declared or ignored some. One report, of `gathered_misses` at most, may go past it.
     pub recorded_misses: u64,
+    /// How many different uses (artifact, day and user) are gathered between two reports to the catalog, at most about 150
+    /// bytes each; more are counted and dropped. While the catalog is away, as many again wait to be reported.
+    pub gathered_usage: usize,
     /// Whether a declaration of a file must have a checksum. Images always have one.
     pub require_checksum: bool,
 }
@@ -58,6 +62,7 @@ impl Default for Options {
             revalidate_within: Duration::from_millis(500),
             gathered_misses: 10_000,
             recorded_misses: 100_000,
+            gathered_usage: 50_000,
             require_checksum: false,
         }
     }
@@ -137,6 +142,7 @@ pub struct Mirror {
     with_images: Cache<NameKey, ()>,
     verifier: Verifier,
     misses: GatheredMisses,
+    usage: GatheredUsage,
     due: Notify,
 }
 
@@ -161,6 +167,7 @@ impl Mirror {
             with_images,
             verifier,
             misses: GatheredMisses::default(),
+            usage: GatheredUsage::default(),
             due: Notify::new(),
         }
     }

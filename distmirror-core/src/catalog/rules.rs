@@ -3,9 +3,12 @@
 
 use std::collections::HashSet;
 
+use jiff::civil::Date;
+use uuid::{Builder, Uuid};
+
 use crate::{
-    Artifact, Checksums, Content, Error, Failure, Fetched, NewDeclaration, PlatformChoice, Result, Role, Scheme,
-    Selection, State, StoredBlob,
+    Artifact, ArtifactId, Checksums, Content, Error, Failure, Fetched, NewDeclaration, PlatformChoice, Result, Role,
+    Scheme, Selection, Sha256, State, StoredBlob, UsedBy,
 };
 
 /// The checksums on record once `wanted` is declared for an artifact that exists.
@@ -197,6 +200,26 @@ pub fn supplied_detail(fetched: &Fetched) -> String {
 /// What the audit says of a pattern that is ignored from now on.
 pub fn ignored_detail(pattern: &str, reason: &str) -> String {
     format!("{pattern}: {reason}")
+}
+
+/// The id of the record of what one user used of one artifact on one day: always the same, so that all who add to it find it.
+pub fn daily_usage_id(artifact: ArtifactId, day: Date, by: &UsedBy) -> Uuid {
+    let kind = match by {
+        UsedBy::Project(_) => "project",
+        UsedBy::Client(_) => "client",
+    };
+    let hash = Sha256::of(format!("{artifact} {day} {kind} {by}").as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_bytes()[..16]);
+    Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// The oldest batch of usage that needs to be known still when this one comes. Ids of batches sort by time.
+pub fn oldest_batch_kept(coming: Uuid) -> Uuid {
+    const KEPT_FOR_SECONDS: u64 = 24 * 60 * 60;
+    let Some(at) = coming.get_timestamp() else { return Uuid::nil() };
+    let since = at.to_unix().0.saturating_sub(KEPT_FOR_SECONDS);
+    Builder::from_unix_timestamp_millis(since * 1000, &[0; 10]).into_uuid()
 }
 
 fn wrong_state(artifact: &Artifact, remedy: &'static str) -> Error {

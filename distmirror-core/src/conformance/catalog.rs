@@ -10,6 +10,7 @@ mod listing;
 mod service;
 mod support;
 mod upkeep;
+mod usage;
 
 use std::sync::Arc;
 
@@ -32,4 +33,5 @@ pub async fn catalog<C: Catalog>(fresh: impl AsyncFn() -> Arc<C>) {
     service::every_case(&fresh).await;
     ledger::every_case(&fresh).await;
     upkeep::every_case(&fresh).await;
+    usage::every_case(&fresh).await;
 }

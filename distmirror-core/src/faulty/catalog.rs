@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::Faults;
 use crate::{
-    Artifact, ArtifactId, Artifacts, AuditEntry, Catalog, Declaration, Declared, Digest, Error, Failure, Fetched,
-    Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page,
-    PageRequest, Progress, Registry, RepositoryTotals, Result, Scrub, Sha256, StoredBlob, Totals, Upkeep, Watch,
+    Artifact, ArtifactId, Artifacts, AuditEntry, Catalog, DailyUsage, Declaration, Declared, Digest, Error, Failure,
+    Fetched, Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration,
+    Page, PageRequest, Progress, Registry, RepositoryTotals, Result, Scrub, Sha256, StoredBlob, Totals, Upkeep, Usage,
+    UsageBatch, Watch,
 };
 
 /// A catalog behind [`Faults`]. Each call is an operation, and is counted under the name of the method.
@@ -87,5 +88,8 @@ faulty! { Ledger:
     fn miss(id: Uuid) -> Option<Miss>;
     fn ignore_misses(pattern: &str, reason: &str, who: &str, now: Timestamp) -> ();
     fn ignored_patterns() -> Vec<String>;
+    fn record_usage(batch: &UsageBatch) -> ();
+    fn usage(ids: &[ArtifactId]) -> HashMap<ArtifactId, Usage>;
+    fn daily_usage(id: ArtifactId, page: &PageRequest) -> Page<DailyUsage>;
     fn audit(artifact: Option<ArtifactId>, page: &PageRequest) -> Page<AuditEntry>;
 }

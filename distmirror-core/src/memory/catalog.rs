@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    Artifact, ArtifactId, Artifacts, AuditEntry, Cursor, Declaration, Declared, Digest, Error, Failure, Fetched,
-    Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration, Page,
-    PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, Scrub, Sha256, State, StoredBlob,
-    Totals, Upkeep, Watch, catalog::rules, miss::matches_pattern,
+    Artifact, ArtifactId, Artifacts, AuditEntry, Cursor, DailyUsage, Declaration, Declared, Digest, Error, Failure,
+    Fetched, Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration,
+    Page, PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, Scrub, Sha256, State,
+    StoredBlob, Totals, Upkeep, Usage, UsageBatch, Watch, catalog::rules, memory::usage::UsageTables,
+    miss::matches_pattern, usage::start_of,
 };
 
 /// A catalog in memory.
@@ -41,6 +42,7 @@ struct Tables {
     misses: HashMap<NameKey, Miss>,
     ignored: Vec<String>,
     audit: Vec<AuditEntry>,
+    usage: UsageTables,
     scrubs: BTreeMap<Uuid, Scrub>,
 }
 
@@ -553,6 +555,21 @@ impl Ledger for MemoryCatalog {
 
     async fn ignored_patterns(&self) -> Result<Vec<String>> {
         Ok(self.tables().ignored.clone())
+    }
+
+    async fn record_usage(&self, batch: &UsageBatch) -> Result<()> {
+        self.tables().usage.record(batch);
+        Ok(())
+    }
+
+    async fn usage(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Usage>> {
+        let tables = self.tables();
+        Ok(ids.iter().filter_map(|id| Some((*id, tables.usage.total(*id)?))).collect())
+    }
+
+    async fn daily_usage(&self, id: ArtifactId, page: &PageRequest) -> Result<Page<DailyUsage>> {
+        let all = self.tables().usage.by_day(id);
+        Ok(latest_first(all, page, |daily| Cursor { key: start_of(daily.day).as_microsecond(), id: daily.id }))
     }
 
     async fn audit(&self, artifact: Option<ArtifactId>, page: &PageRequest) -> Result<Page<AuditEntry>> {

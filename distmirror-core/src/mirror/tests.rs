@@ -2,6 +2,7 @@
 
 mod observed;
 mod support;
+mod usage;
 
 use std::{fs::File, io::Write, sync::Arc, time::Duration};
 
