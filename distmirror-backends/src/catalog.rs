@@ -16,6 +16,7 @@ mod rows;
 mod schema;
 mod totals;
 mod upkeep;
+mod usage;
 
 use std::fmt;
 

@@ -27,7 +27,7 @@ use crate::catalog::{
 
 /// About how many artifacts one statement asks: the largest page of a list, and far below the number of parameters that every
 /// database takes.
-const ASKED_AT_ONCE: usize = page::MAX_LIMIT;
+pub(super) const ASKED_AT_ONCE: usize = page::MAX_LIMIT;
 
 #[async_trait]
 impl Artifacts for SqlCatalog {
@@ -184,7 +184,7 @@ impl SqlCatalog {
 }
 
 /// Each id once: in two batches it would bring everything twice.
-fn each_once(ids: &[ArtifactId]) -> Vec<Uuid> {
+pub(super) fn each_once(ids: &[ArtifactId]) -> Vec<Uuid> {
     ids.iter().map(|id| id.0).collect::<BTreeSet<_>>().into_iter().collect()
 }
 

@@ -94,13 +94,21 @@ impl SqlCatalog {
     where
         F: Future<Output = Attempt<T>>,
     {
-        let result = limited(async {
+        let result = self.write_apart_from_totals(work).await;
+        self.totals.forget();
+        result
+    }
+
+    /// Does something that writes, and changes nothing of what the totals count.
+    pub(super) async fn write_apart_from_totals<T, F>(&self, work: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Attempt<T>>,
+    {
+        limited(async {
             let _turn = self.writers_turn().await;
             repeated(work).await
         })
-        .await;
-        self.totals.forget();
-        result
+        .await
     }
 
     /// Begins a transaction that is going to write.

@@ -1,11 +1,11 @@
 //! [`Ledger`] in SQL.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use distmirror_core::{
-    ArtifactId, AuditEntry, Cursor, Ledger, Miss, MissReport, Page, PageRequest, Result, catalog::rules,
-    miss::matches_pattern,
+    ArtifactId, AuditEntry, Cursor, DailyUsage, Ledger, Miss, MissReport, Page, PageRequest, Result, Usage, UsageBatch,
+    catalog::rules, miss::matches_pattern,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -75,6 +75,18 @@ impl Ledger for SqlCatalog {
 
     async fn ignored_patterns(&self) -> Result<Vec<String>> {
         self.read(async || patterns(&self.connection).await).await
+    }
+
+    async fn record_usage(&self, batch: &UsageBatch) -> Result<()> {
+        self.put_usage(batch).await
+    }
+
+    async fn usage(&self, ids: &[ArtifactId]) -> Result<HashMap<ArtifactId, Usage>> {
+        self.total_usage(ids).await
+    }
+
+    async fn daily_usage(&self, id: ArtifactId, page: &PageRequest) -> Result<Page<DailyUsage>> {
+        self.usage_by_day(id, page).await
     }
 
     async fn audit(&self, artifact: Option<ArtifactId>, page: &PageRequest) -> Result<Page<AuditEntry>> {

@@ -6,10 +6,13 @@
 pub(super) mod artifact;
 pub(super) mod artifact_blob;
 pub(super) mod audit;
+pub(super) mod daily_usage;
 pub(super) mod declaration;
 pub(super) mod ignored_miss;
 pub(super) mod miss;
 pub(super) mod scrub;
+pub(super) mod total_usage;
+pub(super) mod usage_batch;
 
 use std::{fmt, str::FromStr};
 

@@ -7,6 +7,7 @@ mod add;
 mod first;
 mod images;
 mod upkeep;
+mod usage;
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(first::First), Box::new(images::Images), Box::new(upkeep::Upkeep)]
+        vec![Box::new(first::First), Box::new(images::Images), Box::new(upkeep::Upkeep), Box::new(usage::Usage)]
     }
 }
 
