@@ -35,11 +35,17 @@ fn describe() {
     describe_counter!("distmirror_handshakes_total", "TLS handshakes inside CONNECT by outcome.");
     describe_counter!("distmirror_leaves_minted_total", "Leaf certificates signed.");
     describe_counter!("distmirror_misses_dropped_total", "Undeclared names that were not recorded, for want of room.");
+    describe_counter!("distmirror_usage_dropped_total", "Requests that were not counted as usage, for want of room.");
     describe_counter!("distmirror_fetches_total", "Ended fetches by outcome.");
     describe_histogram!("distmirror_fetch_seconds", Unit::Seconds, "How long fetches took by outcome.");
     describe_counter!("distmirror_fetch_bytes_total", Unit::Bytes, "Bytes received from upstream.");
     describe_gauge!("distmirror_fetches_running", "Fetches that run now.");
-    for name in ["distmirror_leaves_minted_total", "distmirror_misses_dropped_total", "distmirror_fetch_bytes_total"] {
+    for name in [
+        "distmirror_leaves_minted_total",
+        "distmirror_misses_dropped_total",
+        "distmirror_usage_dropped_total",
+        "distmirror_fetch_bytes_total",
+    ] {
         counter!(name).absolute(0);
     }
 }

@@ -1,6 +1,6 @@
 //! Who may use the proxy. Pure: addresses and fields in, a decision out.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use distmirror_core::Sha256;
@@ -14,8 +14,8 @@ pub struct User {
     pub name: String,
     /// The SHA-256 of the password.
     pub password: Sha256,
-    /// The project that is noted with what this user asks for and nobody declared.
-    pub project: Option<String>,
+    /// The project that is noted with what this user asks for, whether it is here or not.
+    pub project: Option<Arc<str>>,
 }
 
 impl fmt::Debug for User {

@@ -16,9 +16,14 @@ use http_body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
+use crate::tally::Tally;
+
 /// The body of an answer.
 #[derive(Debug)]
-pub struct Body(Source);
+pub struct Body {
+    source: Source,
+    tally: Option<Tally>,
+}
 
 enum Source {
     Empty,
@@ -30,22 +35,31 @@ enum Source {
 impl Body {
     /// No bytes.
     pub fn empty() -> Self {
-        Self(Source::Empty)
+        Self::of(Source::Empty)
     }
 
     /// These bytes.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self(Source::Full(bytes.into()))
+        Self::of(Source::Full(bytes.into()))
     }
 
     /// The bytes of an opened blob, `length` of them.
     pub fn blob(body: BlobBody, length: u64) -> Self {
-        match body {
+        Self::of(match body {
             BlobBody::File { file, range } => {
-                Self(Source::File(FileSource { file: Arc::new(file), left: range, reading: None }))
+                Source::File(FileSource { file: Arc::new(file), left: range, reading: None })
             }
-            BlobBody::Stream(stream) => Self(Source::Stream(stream, length)),
-        }
+            BlobBody::Stream(stream) => Source::Stream(stream, length),
+        })
+    }
+
+    /// The same, counted.
+    pub(crate) fn counted(self, tally: Tally) -> Self {
+        Self { tally: Some(tally), ..self }
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, tally: None }
     }
 }
 
@@ -54,13 +68,16 @@ impl http_body::Body for Body {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let piece = match &mut self.0 {
+        let piece = match &mut self.source {
             Source::Empty => None,
             Source::Full(bytes) if bytes.is_empty() => None,
             Source::Full(bytes) => Some(Ok(std::mem::take(bytes))),
             Source::File(file) => ready!(file.poll_piece(context)),
             Source::Stream(stream, left) => ready!(poll_stream(stream, left, context)),
         };
+        if let (Some(Ok(bytes)), Some(tally)) = (&piece, &mut self.tally) {
+            tally.add(bytes.len());
+        }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }
 
@@ -69,7 +86,7 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match &self.0 {
+        SizeHint::with_exact(match &self.source {
             Source::Empty => 0,
             Source::Full(bytes) => bytes.len() as u64,
             Source::File(file) => file.left.end - file.left.start,

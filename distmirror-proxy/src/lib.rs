@@ -38,6 +38,7 @@ mod refusal;
 mod registry;
 mod serve;
 mod site;
+mod tally;
 mod tls;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -104,8 +105,8 @@ pub struct Options {
     pub max_connections: usize,
     /// How many leaf certificates are remembered.
     pub cached_leaves: u64,
-    /// How often gathered misses are reported to the catalog.
-    pub report_misses_every: Duration,
+    /// How often gathered misses and uses are reported to the catalog.
+    pub report_every: Duration,
     /// How long running answers may go on after the shutdown signal.
     pub drain: Duration,
     /// The text of `/metrics`.
@@ -124,7 +125,7 @@ impl Default for Options {
             handshake_timeout: Duration::from_secs(15),
             max_connections: 16_384,
             cached_leaves: 16_384,
-            report_misses_every: Duration::from_secs(1),
+            report_every: Duration::from_secs(1),
             drain: Duration::from_secs(20),
             metrics: Arc::new(String::new),
         }

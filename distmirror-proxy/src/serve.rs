@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use distmirror_core::{Artifact, ArtifactName, Digest, Held, Mirror, MissReport, Resolution};
+use distmirror_core::{Artifact, ArtifactId, ArtifactName, Digest, Held, Mirror, MissReport, Resolution, UsedBy};
 use http::{HeaderMap, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, server::conn::http2, service::service_fn};
@@ -33,6 +33,7 @@ use crate::{
     listener::{Entrance, Listener, OwnHosts, meant_by_name},
     refusal::{Code, Refusal},
     registry, site,
+    tally::Tally,
     tls::Leaves,
 };
 
@@ -60,7 +61,7 @@ impl Proxy {
     }
 
     /// Serves until `shutdown` is ready; then accepts nothing new, lets running answers end for as long as
-    /// [`Options::drain`] says, reports the last misses and returns.
+    /// [`Options::drain`] says, cuts what is left, reports the last misses and uses, and returns.
     pub async fn serve(
         &self,
         listeners: impl IntoIterator<Item = impl Into<Listener>>,
@@ -72,14 +73,26 @@ impl Proxy {
         for listener in listeners {
             tasks.spawn(accept(Arc::clone(&self.shared), listener.into(), Arc::clone(&slots), stopped.clone()));
         }
-        tasks.spawn(report_misses(Arc::clone(&self.shared), stopped));
+        let (drained, until_drained) = watch::channel(());
+        let reporting = tokio::spawn(report(Arc::clone(&self.shared), until_drained));
         shutdown.await;
-        drop(stop);
+        stop.send_replace(());
         while tasks.join_next().await.is_some() {}
-        // A connection gives its slot back when it ends.
+        self.drain(&slots, stop).await;
+        // Only now nothing is noted any more.
+        drop(drained);
+        if let Err(error) = reporting.await {
+            tracing::error!(%error, "the last misses and uses are not reported");
+        }
+    }
+
+    /// Waits until every connection has ended: then it has given its slot back, and so has all that it was answered with.
+    async fn drain(&self, slots: &Semaphore, stop: watch::Sender<()>) {
         let all = u32::try_from(self.shared.options.max_connections).unwrap_or(u32::MAX);
         if tokio::time::timeout(self.shared.options.drain, slots.acquire_many(all)).await.is_err() {
             tracing::warn!("some answers did not end in time and are cut");
+            drop(stop);
+            let _ = tokio::time::timeout(CUT_WITHIN, slots.acquire_many(all)).await;
         }
     }
 }
@@ -100,7 +113,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, 
                     client,
                     via: Via::Plain,
                     stopped: stopped.clone(),
-                    _slot: Arc::new(slot),
+                    slot: Arc::new(slot),
                 };
                 tokio::spawn(connection.enter(stream, listener.entrance));
             }
@@ -113,12 +126,15 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, 
     }
 }
 
-/// Reports gathered misses now and then, and once more at the end.
-async fn report_misses(shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+/// Reports gathered misses and uses now and then, and once more at the end.
+async fn report(shared: Arc<Shared>, mut drained: watch::Receiver<()>) {
     loop {
-        let ended = tokio::time::timeout(shared.options.report_misses_every, stopped.changed()).await.is_ok();
+        let ended = tokio::time::timeout(shared.options.report_every, drained.changed()).await.is_ok();
         if let Err(error) = shared.mirror.flush_misses().await {
             tracing::warn!(error = %error.chain(), "cannot report misses; they stay in memory");
+        }
+        if let Err(error) = shared.mirror.flush_usage().await {
+            tracing::warn!(error = %error.chain(), "cannot report who used what; it stays in memory");
         }
         if ended {
             return;
@@ -137,8 +153,10 @@ pub(crate) struct Connection {
     user: Option<User>,
     /// How its requests are meant.
     via: Via,
+    /// Told something when it is to end after what is running, and closed when it is to end at once.
     stopped: watch::Receiver<()>,
-    _slot: Arc<OwnedSemaphorePermit>,
+    /// Given back when nothing of this connection is left.
+    slot: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -301,7 +319,18 @@ impl Connection {
 
     pub(crate) async fn hit(&self, parts: &Parts, held: &Held) -> Result<Response<Body>, Refusal> {
         let answered = answer::hit(&self.shared.mirror, held, &parts.method, &parts.headers).await;
-        answered.map_err(|refusal| refusal.about(&held.name).linked(held.artifact, &self.shared.options.admin_url))
+        let response = answered
+            .map_err(|refusal| refusal.about(&held.name).linked(held.artifact, &self.shared.options.admin_url))?;
+        if !response.status().is_success() {
+            return Ok(response);
+        }
+        Ok(response.map(|body| body.counted(self.tally(held.artifact, parts))))
+    }
+
+    fn tally(&self, artifact: ArtifactId, parts: &Parts) -> Tally {
+        let project = self.user(parts).and_then(|user| user.project.clone());
+        let by = project.map_or_else(|| UsedBy::Client(self.client.ip().to_canonical()), UsedBy::Project);
+        Tally { mirror: Arc::clone(&self.shared.mirror), artifact, by, bytes: 0, slot: Arc::clone(&self.slot) }
     }
 
     pub(crate) fn withheld(&self, artifact: &Artifact) -> Refusal {
@@ -318,7 +347,7 @@ impl Connection {
             method: parts.method.to_string(),
             client: self.client.ip().to_string(),
             user_agent: user_agent(&parts.headers),
-            project: self.user(parts).and_then(|user| user.project.clone()),
+            project: self.user(parts).and_then(|user| user.project.as_deref().map(str::to_owned)),
         }
     }
 }
@@ -359,7 +388,7 @@ fn user_agent(fields: &HeaderMap) -> Option<String> {
     Some(text.chars().take(200).collect())
 }
 
-/// Drives a connection to its end; on shutdown it ends after the answer that is running. Clients that go away are everyday life.
+/// Drives a connection to its end; on shutdown it ends after the answer that is running, if that does not take too long. Clients that go away are everyday life.
 async fn run<C: Future<Output = Result<(), hyper::Error>>>(
     connection: C,
     end: fn(Pin<&mut C>),
@@ -370,12 +399,20 @@ async fn run<C: Future<Output = Result<(), hyper::Error>>>(
         ended = &mut connection => ended,
         _ = stopped.changed() => {
             end(connection.as_mut());
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                _ = closed(stopped) => return,
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(error = distmirror_core::error::chain(&error), "connection ended");
     }
+}
+
+/// Waits until no more is told.
+async fn closed(mut told: watch::Receiver<()>) {
+    while told.changed().await.is_ok() {}
 }
 
 /// The most bytes of a request's head.
@@ -388,3 +425,5 @@ const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// The most requests at a time on one HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 128;
+/// How long connections may take to end that are cut.
+const CUT_WITHIN: Duration = Duration::from_secs(1);

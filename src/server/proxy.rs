@@ -51,7 +51,7 @@ fn user(config: &ProxyUser) -> Result<User, Error> {
             password => Sha256::of(password.as_bytes()),
         },
     };
-    Ok(User { name: config.name.clone(), password, project: config.project.clone() })
+    Ok(User { name: config.name.clone(), password, project: config.project.as_deref().map(Into::into) })
 }
 
 /// `HOST:PORT` of every place where the proxy is reached: under its public name, at the addresses on which it listens, and as

@@ -1,0 +1,42 @@
+//! What an answer is counted as: one use of its artifact, with as many bytes as the connection took.
+
+use std::{fmt, sync::Arc};
+
+use distmirror_core::{ArtifactId, Mirror, UsedBy};
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Counts what is sent of an artifact, and notes it at the end, whatever kind of end that is: a body is dropped when all of it
+/// was handed over, and when the connection broke.
+pub(crate) struct Tally {
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) artifact: ArtifactId,
+    pub(crate) by: UsedBy,
+    pub(crate) bytes: u64,
+    /// Whoever waits for the slots of all connections has waited for what is noted here.
+    pub(crate) slot: Arc<OwnedSemaphorePermit>,
+}
+
+impl Tally {
+    /// So many bytes more were handed to the connection.
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.mirror.used(self.artifact, self.by.clone(), self.bytes, Timestamp::now());
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tally")
+            .field("artifact", &self.artifact)
+            .field("by", &self.by)
+            .field("bytes", &self.bytes)
+            .field("slot", &self.slot)
+            .finish_non_exhaustive()
+    }
+}
