@@ -3,11 +3,12 @@
 mod ledger;
 mod preflight;
 mod upkeep;
+mod usage;
 
 use std::collections::HashMap;
 
 use distmirror_core as core;
-use distmirror_core::{ArtifactName, Artifacts, Result, Role, digest::hex};
+use distmirror_core::{ArtifactName, Catalog, Result, Role, digest::hex};
 use poem_openapi::{
     Enum, NewType, Object,
     types::{ParseFromJSON, ToJSON, Type},
@@ -19,6 +20,7 @@ pub(crate) use self::{
     ledger::{AuditEntry, Miss},
     preflight::Preflight,
     upkeep::{Scrub, Watch},
+    usage::{DailyUsage, Usage},
 };
 
 /// A moment: RFC 3339, in UTC.
@@ -150,6 +152,9 @@ pub(crate) struct Artifact {
     /// What upstream was last seen to have.
     #[oai(nullable)]
     watch: Option<Watch>,
+    /// How much it was used; `null` as long as it never was.
+    #[oai(nullable)]
+    usage: Option<Usage>,
     /// Why it was taken out of service.
     #[oai(nullable)]
     quarantine_reason: Option<String>,
@@ -248,22 +253,24 @@ impl<T: Type + ParseFromJSON + ToJSON> List<T> {
     }
 }
 
-/// An artifact with its declarations, and an image with what it consists of.
+/// An artifact with its declarations and how much it was used, and an image with what it consists of.
 ///
 /// # Errors
 /// The catalog's trouble.
-pub(crate) async fn artifact(catalog: &dyn Artifacts, artifact: core::Artifact) -> Result<Artifact> {
+pub(crate) async fn artifact(catalog: &dyn Catalog, artifact: core::Artifact) -> Result<Artifact> {
     let mut page = artifacts(catalog, core::Page { items: vec![artifact.clone()], next: None }).await?;
-    Ok(page.items.pop().unwrap_or_else(|| Artifact::new(artifact, Vec::new(), &[])))
+    Ok(page.items.pop().unwrap_or_else(|| Artifact::new(artifact, Vec::new(), &[], None)))
 }
 
-/// A page of artifacts with their declarations and what images consist of, which is asked for all at once.
+/// A page of artifacts with their declarations, how much they were used and what images consist of, which is asked for all at
+/// once.
 ///
 /// # Errors
 /// The catalog's trouble.
-pub(crate) async fn artifacts(catalog: &dyn Artifacts, page: core::Page<core::Artifact>) -> Result<List<Artifact>> {
+pub(crate) async fn artifacts(catalog: &dyn Catalog, page: core::Page<core::Artifact>) -> Result<List<Artifact>> {
     let ids: Vec<_> = page.items.iter().map(|artifact| artifact.id).collect();
     let declarations = if ids.is_empty() { HashMap::new() } else { catalog.declarations(&ids).await? };
+    let usage = if ids.is_empty() { HashMap::new() } else { catalog.usage(&ids).await? };
     let images = page.items.iter().filter(|artifact| artifact.selection.is_some());
     let images: Vec<_> = images.map(|artifact| artifact.id).collect();
     let blobs = if images.is_empty() { HashMap::new() } else { catalog.blobs(&images).await? };
@@ -271,13 +278,19 @@ pub(crate) async fn artifacts(catalog: &dyn Artifacts, page: core::Page<core::Ar
         // Not taken out of the map: one artifact may stand in a list twice.
         let declarations = declarations.get(&artifact.id).cloned().unwrap_or_default();
         let blobs = blobs.get(&artifact.id).map_or(&[][..], Vec::as_slice);
-        Artifact::new(artifact, declarations, blobs)
+        let usage = usage.get(&artifact.id).copied();
+        Artifact::new(artifact, declarations, blobs, usage)
     });
     Ok(List { items: items.collect(), next: page.next.map(|next| next.to_string()) })
 }
 
 impl Artifact {
-    fn new(artifact: core::Artifact, declarations: Vec<core::Declaration>, blobs: &[core::StoredBlob]) -> Self {
+    fn new(
+        artifact: core::Artifact,
+        declarations: Vec<core::Declaration>,
+        blobs: &[core::StoredBlob],
+        usage: Option<core::Usage>,
+    ) -> Self {
         let (trust, warnings) = (artifact.trust().into(), artifact.warnings());
         let content = artifact.content.as_ref();
         let digests = content.map(|content| &content.digests);
@@ -321,6 +334,7 @@ impl Artifact {
             warnings,
             damage: artifact.damage,
             watch: artifact.watch.map(Into::into),
+            usage: usage.map(Into::into),
             quarantine_reason: artifact.quarantine_reason,
             declared_at: artifact.declared_at.into(),
             fetched_at: artifact.fetched_at.map(Into::into),

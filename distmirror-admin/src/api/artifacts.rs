@@ -14,8 +14,8 @@ use crate::{
     api::Tag,
     fulfil::fulfil,
     identity::Who,
-    json::{self, Artifact, List, Preflight},
-    listing::ArtifactQuery,
+    json::{self, Artifact, DailyUsage, List, Preflight},
+    listing::{ArtifactQuery, page_request},
     preflight,
     problem::Problem,
     request,
@@ -161,6 +161,23 @@ impl ArtifactsApi {
     async fn show(&self, id: Path<Uuid>) -> Result<Json<Artifact>, Problem> {
         let found = self.0.artifact(ArtifactId(id.0)).await?;
         Ok(Json(self.represent(found).await?))
+    }
+
+    /// List who used an artifact, by day, the latest day first
+    ///
+    /// Reported by the proxy once a second.
+    #[oai(path = "/artifacts/:id/usage", method = "get")]
+    async fn usage(
+        &self,
+        id: Path<Uuid>,
+        /// At most so many; 50 if left out, 1000 at most.
+        limit: Query<Option<u64>>,
+        /// `next` of the page before.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<List<DailyUsage>>, Problem> {
+        let page = page_request(limit.0, cursor.as_deref())?;
+        let found = self.0.artifact(ArtifactId(id.0)).await?;
+        Ok(Json(List::of(self.0.mirror.catalog().daily_usage(found.id, &page).await?)))
     }
 
     /// Fetch an artifact that failed again, now

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     fulfil::fulfil,
     identity::Who,
-    json::{self, AuditEntry, List},
+    json::{self, AuditEntry, DailyUsage, List},
     pages::{Flash, advice, done, form::Form},
     problem::{FieldError, Problem},
     site::Site,
@@ -33,6 +33,8 @@ struct Shown<'a> {
     name: String,
     artifact: json::Artifact,
     history: Vec<AuditEntry>,
+    /// Who used it, on the last days on which somebody did.
+    daily_usage: List<DailyUsage>,
     /// What to do about the last error.
     advice: Option<&'static str>,
 }
@@ -178,11 +180,13 @@ async fn render(site: &Site, id: ArtifactId, said: Said<'_>) -> Result<Response,
     let catalog = site.mirror.catalog();
     let found = site.artifact(id).await?;
     let history = catalog.audit(Some(id), &PageRequest::first(50)).await?;
+    let daily_usage = catalog.daily_usage(id, &PageRequest::first(MOST_USERS_SHOWN)).await?;
     let shown = Shown {
         said,
         name: found.name.to_string(),
         artifact: json::artifact(catalog.as_ref(), found.clone()).await?,
         history: List::of(history).items,
+        daily_usage: List::of(daily_usage),
         advice: found.last_error.as_deref().map(advice::on),
     };
     match &found.name {
@@ -197,3 +201,6 @@ async fn render(site: &Site, id: ArtifactId, said: Said<'_>) -> Result<Response,
         _ => Ok(site.templates.page("artifact.html", "/artifacts", &shown)),
     }
 }
+
+/// How much of who used it is shown; the API has all of it.
+const MOST_USERS_SHOWN: usize = 20;

@@ -22,6 +22,7 @@ impl Templates {
         tera.register_filter("leaf", |name: &str, _: Kwargs, _: &State| naming::parts(name)[1].to_owned());
         tera.register_filter("rest", |name: &str, _: Kwargs, _: &State| naming::parts(name)[2].to_owned());
         tera.register_filter("short", |digest: &str, _: Kwargs, _: &State| naming::short(digest).to_owned());
+        tera.register_filter("day", |at: &str, _: Kwargs, _: &State| day(at));
         tera.register_filter("moment", |at: &str, _: Kwargs, _: &State| moment(at));
         let global = tera.global_context();
         global.insert("nav", NAVIGATION);
@@ -77,6 +78,11 @@ fn urlencode(text: &str) -> String {
 /// A moment to the second, without the letters that machines need.
 fn moment(at: &str) -> String {
     at.replacen('T', " ", 1).chars().take("2026-01-31 12:00:00".len()).collect()
+}
+
+/// The day of a moment.
+fn day(at: &str) -> String {
+    at.chars().take("2026-01-31".len()).collect()
 }
 
 const NAVIGATION: &[(&str, &str)] = &[

@@ -14,3 +14,4 @@ mod scrubs;
 mod serving;
 mod support;
 mod upkeep;
+mod usage;
