@@ -44,6 +44,8 @@ pub(super) struct Artifact {
     pub(super) progress: Option<Progress>,
     /// Where the bytes came from.
     pub(super) source: Option<Source>,
+    /// How much it was used, if it ever was.
+    pub(super) usage: Option<Usage>,
     /// Why it was taken out of service.
     pub(super) quarantine_reason: Option<String>,
     /// When it was first declared.
@@ -87,6 +89,17 @@ pub(super) struct Progress {
     pub(super) bytes: u64,
     /// As upstream announced it.
     pub(super) total: Option<u64>,
+}
+
+/// How much an artifact was used by clients of the proxy.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(super) struct Usage {
+    /// How many requests were answered.
+    pub(super) requests: u64,
+    /// How many bytes were sent.
+    pub(super) bytes: u64,
+    /// When it was used last.
+    pub(super) last_used_at: Timestamp,
 }
 
 /// Where the bytes of an artifact came from.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{
     Exit,
     api::Api,
-    artifact::{Artifact, Declaration, Platform, Source},
+    artifact::{Artifact, Declaration, Platform, Source, Usage},
     error::Result,
     print::{self, bytes, moment, printable},
 };
@@ -47,6 +47,7 @@ fn lines(artifact: &Artifact) -> Vec<(&'static str, String)> {
         ("sha512", artifact.sha512.clone()),
         ("declared", Some(moment(artifact.declared_at))),
         ("fetched", artifact.fetched_at.map(moment)),
+        ("last used", artifact.usage.map(last_used)),
         ("attempts", Some(artifact.attempts.to_string())),
         ("progress", artifact.progress.map(|p| format!("{} of {}", bytes(Some(p.bytes)), bytes(p.total)))),
         ("last error", artifact.last_error.clone()),
@@ -56,6 +57,12 @@ fn lines(artifact: &Artifact) -> Vec<(&'static str, String)> {
         ("certificate", source.and_then(|source| source.peer_certificate_sha256.clone())),
     ];
     lines.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn last_used(usage: Usage) -> String {
+    let Usage { requests, bytes: sent, last_used_at } = usage;
+    let s = if requests == 1 { "" } else { "s" };
+    format!("{} ({requests} request{s} in all, {} sent)", moment(last_used_at), bytes(Some(sent)))
 }
 
 /// Those that are here, and those that one could have.

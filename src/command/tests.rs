@@ -218,6 +218,8 @@ fn show_takes_an_id_or_a_uri() {
         "present",
         serde_json::json!({
             "size": 2048, "sha256": "ab", "fetched_at": "2026-01-02T03:04:06Z",
+            "usage": { "requests": 3, "bytes": 4096, "first_used_at": "2026-01-03T03:04:05Z",
+                       "last_used_at": "2026-01-05T03:04:05Z" },
             "source": { "final_url": "http://h/y", "redirects": ["http://h/x"], "peer_certificate_sha256": null },
             "declarations": [{ "who": "alice", "reason": "because", "project": "p", "license": null, "ticket": "T-1",
                                "at": "2026-01-02T03:04:05Z" }],
@@ -232,6 +234,7 @@ fn show_takes_an_id_or_a_uri() {
         "trust          on first use: no checksum was declared",
         "size           2.00 KiB (2048 bytes)",
         "declared       2026-01-02 03:04:05 UTC",
+        "last used      2026-01-05 03:04:05 UTC (3 requests in all, 4.00 KiB sent)",
         "final URL      http://h/y",
         "redirected by  http://h/x",
         "declared by alice on 2026-01-02 03:04:05 UTC, project p, ticket T-1",
