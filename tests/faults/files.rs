@@ -1,8 +1,10 @@
-//! Files: declared, fetched and read; refused by upstream; supplied by hand; declared from misses.
+//! Files: declared, fetched and read; refused by upstream; supplied by hand; declared from misses; counted when used.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use distmirror_core::{
-    Algorithm, ArtifactName, Content, Declare, Error, MissReport, PageRequest, Resolution, Result, Sha256, Source,
-    State, Uri,
+    Algorithm, ArtifactId, ArtifactName, Content, Declare, Error, MissReport, PageRequest, Resolution, Result, Sha256,
+    Source, State, Uri, UsedBy,
 };
 use jiff::Timestamp;
 use testkit::{Answer, Upstream};
@@ -69,6 +71,10 @@ impl File {
 
     pub(crate) async fn read(&self, site: &Site) -> Result<()> {
         site.read(&Asked::File(self.name())).await.map(drop)
+    }
+
+    async fn id(&self, site: &Site) -> ArtifactId {
+        site.catalog.named(&self.name().key()).await.unwrap().expect("it was declared").id
     }
 
     pub(crate) async fn check_present(&self, site: &Site) {
@@ -286,4 +292,40 @@ fn report(name: ArtifactName) -> MissReport {
 #[tokio::test]
 async fn misses_are_declared() {
     every_fault(Missed([File::new("/a", 1000, false).await, File::new("/b", 10, false).await])).await;
+}
+
+/// A present file is used, so often.
+struct Used(File, AtomicU64);
+
+impl Flow for Used {
+    async fn prepare(&self, site: &Site) {
+        self.0.bring(site).await;
+        self.1.store(0, Ordering::Relaxed);
+    }
+
+    async fn run(&self, site: &Site) -> Result<()> {
+        let id = self.0.id(site).await;
+        for bytes in [10, 20] {
+            self.0.read(site).await?;
+            site.mirror.used(id, UsedBy::Project("p".into()), bytes, Timestamp::now());
+            self.1.fetch_add(bytes, Ordering::Relaxed);
+            site.mirror.flush_usage().await?;
+        }
+        site.mirror.catalog().daily_usage(id, &PageRequest::first(10)).await.map(drop)
+    }
+
+    async fn check(&self, site: &Site) {
+        site.mirror.flush_usage().await.unwrap();
+        let id = self.0.id(site).await;
+        let (total, used) = (site.catalog.usage(&[id]).await.unwrap()[&id], self.1.load(Ordering::Relaxed));
+        assert_eq!(total.bytes, used, "{}: every use counts once", site.about);
+        let days = site.catalog.daily_usage(id, &PageRequest::first(10)).await.unwrap().items;
+        let by_day: u64 = days.iter().map(|daily| daily.usage.bytes).sum();
+        assert_eq!(by_day, used, "{}: by day as in all", site.about);
+    }
+}
+
+#[tokio::test]
+async fn use_is_counted_once() {
+    every_fault(Used(File::new("/used", 1000, false).await, AtomicU64::new(0))).await;
 }

@@ -11,3 +11,4 @@ mod proxy;
 mod sign_in;
 mod support;
 mod survival;
+mod usage;
