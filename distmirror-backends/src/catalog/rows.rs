@@ -16,7 +16,7 @@ pub(super) mod usage_batch;
 
 use std::{fmt, str::FromStr};
 
-use distmirror_core::{ArtifactName, Cursor};
+use distmirror_core::{ArtifactName, Cursor, Usage};
 use jiff::Timestamp;
 use sea_orm::{
     ColumnTrait, Condition,
@@ -46,6 +46,16 @@ pub(super) fn number(value: u64) -> i64 {
 /// A stored number.
 pub(super) fn count(value: i64) -> Attempt<u64> {
     u64::try_from(value).map_err(malformed)
+}
+
+/// A stored sum: requests, bytes, first and last time.
+pub(super) fn usage([requests, bytes, first_used_at, last_used_at]: [i64; 4]) -> Attempt<Usage> {
+    Ok(Usage {
+        requests: count(requests)?,
+        bytes: count(bytes)?,
+        first_used_at: time(first_used_at)?,
+        last_used_at: time(last_used_at)?,
+    })
 }
 
 /// Text as it is stored: PostgreSQL knows no NUL in a text, so that there is none anywhere.

@@ -1,11 +1,15 @@
 //! The rows of `daily_usage`: how much one user used one artifact on one day.
 
-use distmirror_core::{DailyUsage, Usage, UsageReport, UsedBy, catalog::rules, usage};
+use distmirror_core::{
+    DailyUsage, UsageReport, UsedBy,
+    catalog::rules,
+    usage::{day_of, start_of},
+};
 use sea_orm::{Set, entity::prelude::*};
 
 use crate::catalog::{
     attempt::Attempt,
-    rows::{count, malformed, micros, parsed, text, time},
+    rows::{malformed, micros, parsed, text, time, usage},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -38,13 +42,8 @@ impl Model {
             (None, Some(client)) => UsedBy::Client(parsed(&client)?),
             (None, None) => return Err(malformed("usage by nobody")),
         };
-        let usage = Usage {
-            requests: count(self.requests)?,
-            bytes: count(self.bytes)?,
-            first_used_at: time(self.first_used_at)?,
-            last_used_at: time(self.last_used_at)?,
-        };
-        Ok(DailyUsage { id: self.id, day: usage::day_of(time(self.day)?), by, usage })
+        let sum = [self.requests, self.bytes, self.first_used_at, self.last_used_at];
+        Ok(DailyUsage { id: self.id, day: day_of(time(self.day)?), by, usage: usage(sum)? })
     }
 }
 
@@ -58,7 +57,7 @@ impl ActiveModel {
         Self {
             id: Set(rules::daily_usage_id(report.artifact, report.day, &report.by)),
             artifact: Set(report.artifact.0),
-            day: Set(micros(usage::start_of(report.day))),
+            day: Set(micros(start_of(report.day))),
             project: Set(project),
             client: Set(client),
             requests: Set(0),

@@ -5,7 +5,7 @@ use sea_orm::{Set, entity::prelude::*};
 
 use crate::catalog::{
     attempt::Attempt,
-    rows::{count, micros, time},
+    rows::{micros, usage},
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -26,12 +26,7 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
     pub(in crate::catalog) fn usage(&self) -> Attempt<Usage> {
-        Ok(Usage {
-            requests: count(self.requests)?,
-            bytes: count(self.bytes)?,
-            first_used_at: time(self.first_used_at)?,
-            last_used_at: time(self.last_used_at)?,
-        })
+        usage([self.requests, self.bytes, self.first_used_at, self.last_used_at])
     }
 }
 
