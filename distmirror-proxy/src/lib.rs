@@ -30,6 +30,9 @@ mod body;
 pub mod condition;
 mod connect;
 pub mod face;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod leaf;
 mod listener;

@@ -40,7 +40,7 @@ use crate::{
 /// The proxy: answers requests from what a [`Mirror`] holds.
 #[derive(Debug, Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all connections have in common.
@@ -106,16 +106,8 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, 
         };
         match accepted {
             Ok((stream, client)) => {
-                let connection = Connection {
-                    is_admitted: access::admits(&shared.options.allow_clients, client.ip()),
-                    user: None,
-                    shared: Arc::clone(&shared),
-                    client,
-                    via: Via::Plain,
-                    stopped: stopped.clone(),
-                    slot: Arc::new(slot),
-                };
-                tokio::spawn(connection.enter(stream, listener.entrance));
+                let connection = Connection::new(Arc::clone(&shared), client, slot, stopped.clone());
+                tokio::spawn(connection.accepted(stream, listener.entrance));
             }
             // Out of descriptors, most likely: accepting at once again would spin.
             Err(error) => {
@@ -160,6 +152,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        client: SocketAddr,
+        slot: OwnedSemaphorePermit,
+        stopped: watch::Receiver<()>,
+    ) -> Self {
+        let is_admitted = access::admits(&shared.options.allow_clients, client.ip());
+        Self { shared, client, is_admitted, user: None, via: Via::Plain, stopped, slot: Arc::new(slot) }
+    }
+
     /// The same, with requests that mean something else.
     pub(crate) fn via(self, via: Via) -> Self {
         Self { via, ..self }
@@ -178,19 +180,30 @@ impl Connection {
         Ok(Self { user, ..self.clone() })
     }
 
-    async fn enter(self, stream: TcpStream, entrance: Entrance) {
+    fn accepted(self, stream: TcpStream, entrance: Entrance) -> impl Future<Output = ()> {
         let _ = stream.set_nodelay(true);
+        let local = stream.local_addr().map_or(IpAddr::from([0; 4]), |address| address.ip());
+        self.enter(stream, local, entrance)
+    }
+
+    /// Answers what comes in at such an entrance; `local` is the address of this end.
+    pub(crate) async fn enter<S>(self, stream: S, local: IpAddr, entrance: Entrance)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         match entrance {
             Entrance::Proxy => self.serve(stream, false).await,
             Entrance::TransparentHttp => self.via(Via::Redirected).serve(stream, false).await,
             // Boxed, so that connections without TLS do not carry the size of a handshake.
-            Entrance::ProxyTls | Entrance::TransparentHttps => Box::pin(self.enter_tls(stream, entrance)).await,
+            Entrance::ProxyTls | Entrance::TransparentHttps => Box::pin(self.enter_tls(stream, local, entrance)).await,
         }
     }
 
-    async fn enter_tls(self, stream: TcpStream, entrance: Entrance) {
+    async fn enter_tls<S>(self, stream: S, local: IpAddr, entrance: Entrance)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (shared, client) = (Arc::clone(&self.shared), self.client);
-        let local = stream.local_addr().map_or(IpAddr::from([0; 4]), |address| address.ip());
         let is_admitted = self.is_admitted;
         let meant = |asked: Option<&str>| match entrance {
             // No leaf is minted for whom it is no use.

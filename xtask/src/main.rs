@@ -7,6 +7,7 @@
 
 mod arrows;
 mod checks;
+mod fuzz;
 mod install;
 mod run;
 mod test_run;
@@ -25,6 +26,7 @@ cargo xtask shape                      the last two of these
 cargo xtask test [--quick] [FILTER...] install, check, then every test; stops at the first failure
                                        --quick: only the tests, nothing before them
                                        FILTER: run only tests whose name contains it
+cargo xtask fuzz [SECONDS] [TARGET]    search for inputs that break a promise, 30 seconds for each target
 cargo xtask help                       this text
 ";
 
@@ -57,6 +59,7 @@ fn dispatch(command: &str, rest: &[String]) -> Outcome {
             nothing_more(rest)?;
             checks::shape()
         }
+        "fuzz" => fuzz::fuzz(rest),
         "test" => test_run::test(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

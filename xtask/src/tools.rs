@@ -8,10 +8,14 @@ pub(crate) fn workspace() -> PathBuf {
     own.parent().unwrap_or(own).to_owned()
 }
 
+/// Where Cargo puts what it builds.
+pub(crate) fn target_directory() -> PathBuf {
+    workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// Where tools that Debian does not have are installed; `testkit::tools_dir` looks at the same place.
 pub(crate) fn tools_directory() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    workspace().join(target).join("tools")
+    target_directory().join("tools")
 }
 
 /// Whether a program is on the search path, or where Debian keeps servers.
