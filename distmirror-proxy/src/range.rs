@@ -33,7 +33,7 @@ pub fn wanted(field: Option<&str>, size: u64) -> Wanted {
 
 fn byte_range_set(field: &str) -> Option<&str> {
     let (unit, set) = field.split_once('=')?;
-    unit.trim().eq_ignore_ascii_case("bytes").then_some(set)
+    unit.eq_ignore_ascii_case("bytes").then_some(set)
 }
 
 enum Position {
@@ -79,6 +79,7 @@ mod tests {
             ("bytes=1", 10, Wanted::Whole),
             ("bytes=+1-2", 10, Wanted::Whole),
             ("items=0-1", 10, Wanted::Whole),
+            ("bytes =0-1", 10, Wanted::Whole),
             ("bytes=0-1,3-4", 10, Wanted::Whole),
             ("bytes=0-1,", 10, Wanted::Part(0..2)),
         ] {
