@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// What a stored representation is compared by.
 #[derive(Debug, Clone, Copy)]
@@ -27,19 +27,19 @@ pub enum Outcome {
 /// Evaluates the conditions in the order of section 13.2.2.
 pub fn evaluate(fields: &HeaderMap, stored: &Validators<'_>) -> Outcome {
     if fields.contains_key(header::IF_MATCH) {
-        if !any_tag(fields, header::IF_MATCH, |tag| tag == "*" || tag == stored.etag) {
+        if !any_tag(fields, header::IF_MATCH, |tag| tag == b"*" || tag == stored.etag.as_bytes()) {
             return Outcome::Failed;
         }
-    } else if let (Some(limit), Some(modified)) = (date(fields.get(header::IF_UNMODIFIED_SINCE)), stored.last_modified)
+    } else if let (Some(limit), Some(modified)) = (date(fields, header::IF_UNMODIFIED_SINCE), stored.last_modified)
         && modified > limit
     {
         return Outcome::Failed;
     }
     if fields.contains_key(header::IF_NONE_MATCH) {
-        let same = |tag: &str| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == stored.etag;
+        let same = |tag: &[u8]| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == stored.etag.as_bytes();
         return if any_tag(fields, header::IF_NONE_MATCH, same) { Outcome::NotModified } else { Outcome::Proceed };
     }
-    match (date(fields.get(header::IF_MODIFIED_SINCE)), stored.last_modified) {
+    match (date(fields, header::IF_MODIFIED_SINCE), stored.last_modified) {
         (Some(limit), Some(modified)) if modified <= limit => Outcome::NotModified,
         _ => Outcome::Proceed,
     }
@@ -47,35 +47,40 @@ pub fn evaluate(fields: &HeaderMap, stored: &Validators<'_>) -> Outcome {
 
 /// Whether a `Range` field counts: yes without `If-Range`, and with one that matches by the strong comparison (section 13.1.5).
 pub fn range_applies(fields: &HeaderMap, stored: &Validators<'_>) -> bool {
-    let Some(condition) = fields.get(header::IF_RANGE) else { return true };
-    match condition.to_str() {
-        Ok(tag) if tag.contains('"') => tag.trim() == stored.etag,
-        _ => date(Some(condition)).is_some_and(|date| stored.last_modified == Some(date)),
+    if !fields.contains_key(header::IF_RANGE) {
+        return true;
     }
+    single(fields, header::IF_RANGE).is_some_and(|value| value == stored.etag)
+        || date(fields, header::IF_RANGE).is_some_and(|date| stored.last_modified == Some(date))
 }
 
-fn any_tag(fields: &HeaderMap, name: header::HeaderName, matches: impl Fn(&str) -> bool) -> bool {
-    fields.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|list| tags(list).any(&matches))
+fn any_tag(fields: &HeaderMap, name: HeaderName, matches: impl Fn(&[u8]) -> bool) -> bool {
+    fields.get_all(name).iter().any(|value| tags(value.as_bytes()).any(&matches))
 }
 
-/// The members of a list of entity tags. A comma inside quotes belongs to the tag.
-fn tags(list: &str) -> impl Iterator<Item = &str> {
+/// The members of a list of entity tags. A comma inside quotes belongs to the tag, and so does what is not ASCII (section 8.8.3).
+fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
-    let outside = move |c: char| {
-        quoted ^= c == '"';
-        c == ',' && !quoted
+    let outside = move |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
     };
-    list.split(outside).map(str::trim).filter(|tag| !tag.is_empty())
+    list.split(outside).map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty())
 }
 
-fn date(value: Option<&HeaderValue>) -> Option<SystemTime> {
-    httpdate::parse_http_date(value?.to_str().ok()?).ok()
+/// What is no date, or more than one, is ignored (sections 13.1.3 and 13.1.4).
+fn date(fields: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(single(fields, name)?.to_str().ok()?).ok()
+}
+
+/// The value of a field that stands there once.
+fn single(fields: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+    let mut values = fields.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderName;
-
     use super::*;
 
     const OLD: &str = "Mon, 02 Mar 2020 10:00:00 GMT";
@@ -105,6 +110,7 @@ mod tests {
             (vec![("if-modified-since", SAME)], Outcome::NotModified),
             (vec![("if-modified-since", OLD)], Outcome::Proceed),
             (vec![("if-modified-since", "nonsense")], Outcome::Proceed),
+            (vec![("if-modified-since", LATER), ("if-modified-since", OLD)], Outcome::Proceed),
             (vec![("if-match", "\"a\"")], Outcome::Proceed),
             (vec![("if-match", "W/\"a\"")], Outcome::Failed),
             (vec![("if-match", "*")], Outcome::Proceed),
@@ -113,9 +119,17 @@ mod tests {
             (vec![("if-match", "\"a\""), ("if-unmodified-since", OLD)], Outcome::Proceed),
             (vec![("if-unmodified-since", OLD)], Outcome::Failed),
             (vec![("if-unmodified-since", SAME)], Outcome::Proceed),
+            (vec![("if-unmodified-since", OLD), ("if-unmodified-since", SAME)], Outcome::Proceed),
         ] {
             assert_eq!(evaluate(&fields(&list), &stored()), expected, "{list:?}");
         }
+    }
+
+    #[test]
+    fn a_tag_beyond_ascii_hides_no_other() {
+        let list = HeaderValue::from_bytes(b"\"\xd9\", \"a\"").unwrap();
+        let fields = HeaderMap::from_iter([(header::IF_NONE_MATCH, list)]);
+        assert_eq!(evaluate(&fields, &stored()), Outcome::NotModified);
     }
 
     #[test]
@@ -132,5 +146,6 @@ mod tests {
             assert_eq!(range_applies(&fields(&[("if-range", value)]), &stored()), expected, "{value}");
         }
         assert!(range_applies(&fields(&[]), &stored()));
+        assert!(!range_applies(&fields(&[("if-range", "\"a\""), ("if-range", "\"a\"")]), &stored()));
     }
 }
