@@ -18,10 +18,10 @@ use tokio::{
 
 /// In service at `a.test`.
 pub(crate) const OPEN: &[u8] = b"0123456789 what everybody may read of a.test 0123456789";
-/// In service at `b.test`.
-pub(crate) const ELSEWHERE: &[u8] = b"what only b.test sends: 6f1ed002ab5595859014ebf0951522d9";
+/// In service at `b.test`. No request can hold a zero byte, so that no refusal can repeat it either.
+pub(crate) const ELSEWHERE: &[u8] = b"what only b.test sends\0\0";
 /// Declared at `a.test`, fetched, and taken out of service.
-pub(crate) const WITHHELD: &[u8] = b"what nobody is sent: 93b885adfe0da089cdf634904fd59f71";
+pub(crate) const WITHHELD: &[u8] = b"what nobody is sent\0\0";
 
 /// The proxy, its CA's certificate, and what it runs on: one thread, so that an input always does the same.
 pub(crate) struct Served {
