@@ -73,7 +73,8 @@ fn run_target(programs: &Path, target: &str, seconds: u32) -> Outcome {
 
 /// The last words of the program, among them what did not hold and where the input is.
 fn what_broke(target: &str, answer: &Captured) -> String {
-    let lines: Vec<&str> = answer.stderr.lines().collect();
+    // Each line that begins with `#` is progress.
+    let lines: Vec<&str> = answer.stderr.lines().filter(|line| !line.starts_with('#')).collect();
     let last = lines[lines.len().saturating_sub(40)..].join("\n");
     let input = answer.stderr.lines().find_map(|line| line.split_once("Test unit written to ").map(|(_, path)| path));
     let keep = match input {
@@ -137,10 +138,11 @@ mod tests {
 
     #[test]
     fn the_path_of_what_broke_is_in_the_message() {
-        let stderr = "x did not hold\nartifact_prefix='b/'; Test unit written to b/range-crash-1\nBase64: YQ==\n";
+        let stderr = "#12\tREDUCE cov: 3\nx did not hold\nartifact_prefix='b/'; Test unit written to b/range-crash-1\nBase64: YQ==\n";
         let answer = Captured { success: false, stdout: String::new(), stderr: stderr.to_owned() };
         let message = what_broke("range", &answer);
         assert!(message.contains("x did not hold") && message.contains("`b/range-crash-1`"), "{message}");
+        assert!(!message.contains("REDUCE"), "{message}");
         assert_eq!(statistic("stat::number_of_executed_units: 12\n", "number_of_executed_units"), "12");
     }
 }
