@@ -23,7 +23,8 @@ pub fn check(input: &[u8]) {
         b'2' => over_http2(&in_tunnel(sent, true)),
         b'S' => over_tls(&through(Entrance::TransparentHttps, sent)),
         b'B' => in_a_body(&[format!("Content-Length: {}\r\n\r\n", sent.len()).as_bytes(), sent].concat()),
-        b'C' => {
+        // A chunk without bytes would be the last one.
+        b'C' if !sent.is_empty() => {
             let size = format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", sent.len());
             in_a_body(&[size.as_bytes(), sent, b"\r\n0\r\n\r\n"].concat());
         }
