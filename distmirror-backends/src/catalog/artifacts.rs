@@ -248,23 +248,22 @@ fn holders(digest: &Digest) -> Select<artifact::Entity> {
         .order_by_asc(artifact::Column::Id)
 }
 
-/// Writes these columns, unless somebody changed the row since it was read; returns the row as it is then.
+/// Writes these columns, unless somebody changed the row since it was read; returns the row as it is then, which need not be
+/// read again.
 pub(super) async fn change(
     read: &artifact::Model,
     columns: artifact::ActiveModel,
     connection: &impl ConnectionTrait,
 ) -> Attempt<artifact::Model> {
     let columns = artifact::ActiveModel { revision: Set(read.revision + 1), ..columns };
+    let changed = read.with(&columns)?;
     let result = artifact::Entity::update_many()
         .set(columns)
         .filter(artifact::Column::Id.eq(read.id))
         .filter(artifact::Column::Revision.eq(read.revision))
         .exec(connection)
         .await?;
-    if result.rows_affected != 1 {
-        return Err(Trouble::Outrun);
-    }
-    artifact::Entity::find_by_id(read.id).one(connection).await?.ok_or(Trouble::Outrun)
+    if result.rows_affected == 1 { Ok(changed) } else { Err(Trouble::Outrun) }
 }
 
 /// Adds a row.

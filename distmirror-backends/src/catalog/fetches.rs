@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use distmirror_core::{
     Artifact, ArtifactId, Error, Failure, Fetched, Fetches, Job, Lease, LeaseRequest, Progress, Result, Role, State,
-    catalog::rules,
+    StoredBlob, catalog::rules,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -24,8 +24,10 @@ impl Fetches for SqlCatalog {
     async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Job>> {
         /// After so many rounds in which others were faster there is work for all of them.
         const ROUNDS: usize = 5;
-        for _ in 0..ROUNDS {
-            let due = self.read(|| self.due(request, now)).await?;
+        /// How many rows more each round reads, for others to take of them.
+        const SPARE: usize = 4;
+        for round in 0..ROUNDS {
+            let due = self.read(|| self.due(request, round * SPARE, now)).await?;
             if due.is_empty() {
                 break;
             }
@@ -61,9 +63,8 @@ impl Fetches for SqlCatalog {
 }
 
 impl SqlCatalog {
-    /// What is due, longest first: more than was asked for, because others take of it as well.
-    async fn due(&self, request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<artifact::Model>> {
-        const SPARE: usize = 4;
+    /// What is due, longest first: as much as was asked for, and `spare` more.
+    async fn due(&self, request: &LeaseRequest, spare: usize, now: Timestamp) -> Attempt<Vec<artifact::Model>> {
         const MOST: usize = 1000;
         if request.limit == 0 {
             return Ok(Vec::new());
@@ -76,29 +77,21 @@ impl SqlCatalog {
             .order_by_asc(artifact::Column::DueAt)
             .order_by_asc(artifact::Column::Host)
             .order_by_asc(artifact::Column::Id);
-        Ok(ordered.limit((request.limit.min(MOST) + SPARE) as u64).all(&self.writer).await?)
+        Ok(ordered.limit((request.limit.min(MOST) + spare) as u64).all(&self.writer).await?)
     }
 
     async fn take_up(&self, due: &[artifact::Model], request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<Job>> {
-        let expires_at = now + request.lease_for;
+        // One statement is a transaction by itself.
+        if let [row] = due {
+            return Ok(take(row, request, now, &self.writer).await?.into_iter().collect());
+        }
         let transaction = self.begin().await?;
         let mut jobs = Vec::new();
         for row in due {
             if jobs.len() == request.limit {
                 break;
             }
-            let token = Uuid::new_v4();
-            let columns = artifact::ActiveModel {
-                lease_token: Set(Some(token)),
-                lease_worker: Set(Some(text(&request.worker))),
-                attempts: Set(row.attempts + 1),
-                ..artifact::ActiveModel::waiting(rules::state_while_fetching(&row.artifact()?), Some(expires_at))
-            };
-            match change(row, columns, &transaction).await {
-                Ok(taken) => jobs.push(job(&taken, token, expires_at)?),
-                Err(Trouble::Outrun) => {}
-                Err(trouble) => return Err(trouble),
-            }
+            jobs.extend(take(row, request, now, &transaction).await?);
         }
         commit(transaction).await?;
         Ok(jobs)
@@ -123,11 +116,7 @@ impl SqlCatalog {
 
     async fn try_complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Attempt<()> {
         let transaction = self.begin().await?;
-        let row = leased(lease, &transaction).await?;
-        receive(&row, fetched, now, &transaction).await?;
-        let detail = rules::fetched_detail(fetched);
-        insert(audit::ActiveModel::new(now, worker(&row), "fetched", Some(lease.artifact), &detail), &transaction)
-            .await?;
+        complete_one(lease, fetched, now, &transaction).await?;
         commit(transaction).await
     }
 
@@ -170,6 +159,41 @@ impl SqlCatalog {
     }
 }
 
+/// Leases a row, unless somebody else was faster.
+async fn take(
+    row: &artifact::Model,
+    request: &LeaseRequest,
+    now: Timestamp,
+    connection: &impl sea_orm::ConnectionTrait,
+) -> Attempt<Option<Job>> {
+    let (token, expires_at) = (Uuid::new_v4(), now + request.lease_for);
+    let columns = artifact::ActiveModel {
+        lease_token: Set(Some(token)),
+        lease_worker: Set(Some(text(&request.worker))),
+        attempts: Set(row.attempts + 1),
+        ..artifact::ActiveModel::waiting(rules::state_while_fetching(&row.artifact()?), Some(expires_at))
+    };
+    match change(row, columns, connection).await {
+        Ok(taken) => job(&taken, token, expires_at).map(Some),
+        Err(Trouble::Outrun) => Ok(None),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Ends one job.
+async fn complete_one(
+    lease: &Lease,
+    fetched: &Fetched,
+    now: Timestamp,
+    connection: &impl sea_orm::ConnectionTrait,
+) -> Attempt<()> {
+    let row = leased(lease, connection).await?;
+    receive(&row, fetched, now, connection).await?;
+    let detail = rules::fetched_detail(fetched);
+    let entry = audit::ActiveModel::new(now, worker(&row), "fetched", Some(lease.artifact), &detail);
+    Ok(insert(entry, connection).await?)
+}
+
 /// Makes an artifact present with what was brought, or adds that to what it has; the artifact as it is then.
 pub(super) async fn receive(
     row: &artifact::Model,
@@ -200,12 +224,11 @@ pub(super) async fn receive(
 
 /// Adds the blobs that an artifact did not have yet, behind those that it has.
 async fn add_blobs(artifact: &Artifact, fetched: &Fetched, connection: &impl sea_orm::ConnectionTrait) -> Attempt<()> {
-    let of_this = artifact_blob::Column::Artifact.eq(artifact.id.0);
-    let unfetched = artifact_blob::Column::Role.eq(Role::Unfetched.as_str());
-    artifact_blob::Entity::delete_many().filter(of_this.clone()).filter(unfetched).exec(connection).await?;
-    let rows = artifact_blob::Entity::find().filter(of_this).all(connection).await?;
-    let before = rows.iter().map(artifact_blob::Model::stored).collect::<Attempt<Vec<_>>>()?;
-    let first = rows.iter().map(|row| row.position + 1).max().unwrap_or_default();
+    let (before, first) = match artifact.content {
+        Some(_) => kept_blobs(artifact, connection).await?,
+        // What was never here has none.
+        None => (Vec::new(), 0),
+    };
     let repository = artifact.name.repository();
     let new: Vec<_> = (first..)
         .zip(rules::new_blobs(&before, &fetched.blobs))
@@ -215,6 +238,19 @@ async fn add_blobs(artifact: &Artifact, fetched: &Fetched, connection: &impl sea
         artifact_blob::Entity::insert_many(batch.to_vec()).exec_without_returning(connection).await?;
     }
     Ok(())
+}
+
+/// The blobs that an artifact keeps, and the position behind them: what it does not have but knows of is told anew.
+async fn kept_blobs(
+    artifact: &Artifact,
+    connection: &impl sea_orm::ConnectionTrait,
+) -> Attempt<(Vec<StoredBlob>, i32)> {
+    let of_this = artifact_blob::Column::Artifact.eq(artifact.id.0);
+    let unfetched = artifact_blob::Column::Role.eq(Role::Unfetched.as_str());
+    artifact_blob::Entity::delete_many().filter(of_this.clone()).filter(unfetched).exec(connection).await?;
+    let rows = artifact_blob::Entity::find().filter(of_this).all(connection).await?;
+    let kept = rows.iter().map(artifact_blob::Model::stored).collect::<Attempt<_>>()?;
+    Ok((kept, rows.iter().map(|row| row.position + 1).max().unwrap_or_default()))
 }
 
 /// How many rows one statement inserts: each has a dozen parameters, of which SQLite takes 32,766 and others 65,535.

@@ -5,7 +5,7 @@ use distmirror_core::{
     State, Watch, catalog::rules,
 };
 use jiff::Timestamp;
-use sea_orm::{Set, entity::prelude::*};
+use sea_orm::{ActiveValue, Iterable, Set, entity::prelude::*};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{
@@ -89,6 +89,17 @@ impl Model {
             damage: self.damage.clone(),
             watch: self.watch()?,
         })
+    }
+
+    /// The row once these columns of it are written.
+    pub(in crate::catalog) fn with(&self, columns: &ActiveModel) -> Attempt<Self> {
+        let mut row = self.clone();
+        for column in Column::iter() {
+            if let ActiveValue::Set(value) = columns.get(column) {
+                row.try_set(column, value)?;
+            }
+        }
+        Ok(row)
     }
 
     fn selection(&self) -> Attempt<Option<Selection>> {
