@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod attempt;
+mod completions;
 mod connect;
 mod fetches;
 mod images;
@@ -24,7 +25,7 @@ use distmirror_core::{Error, Result};
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::Mutex;
 
-use self::{location::Location, totals::TotalsCache};
+use self::{completions::Waiting, location::Location, totals::TotalsCache};
 
 /// How to open a [`SqlCatalog`].
 #[derive(Clone)]
@@ -65,6 +66,7 @@ pub struct SqlCatalog {
     location: Location,
     /// SQLite has one writer at a time. Whoever waits here waits in order, instead of spinning on `SQLITE_BUSY`.
     sqlite_writer: Mutex<()>,
+    completions: Waiting,
     totals: TotalsCache,
 }
 
@@ -87,7 +89,14 @@ impl SqlCatalog {
             Location::Sqlite(_) => connect::pool(&location, 1).await.map_err(|error| at(&location, error))?,
             _ => connection.clone(),
         };
-        Ok(Self { connection, writer, location, sqlite_writer: Mutex::default(), totals: TotalsCache::default() })
+        Ok(Self {
+            connection,
+            writer,
+            location,
+            sqlite_writer: Mutex::default(),
+            completions: Waiting::default(),
+            totals: TotalsCache::default(),
+        })
     }
 
     /// Brings the tables up to date. May be interrupted anywhere and done again, also by several processes at once.

@@ -137,14 +137,14 @@ pub(super) async fn commit(transaction: DatabaseTransaction) -> Attempt<()> {
         .map_err(|error| if is_conflict(&error) { Trouble::Database(error) } else { Trouble::Uncertain(error) })
 }
 
-async fn limited<T>(work: impl Future<Output = Attempt<T>>) -> Result<T> {
+pub(super) async fn limited<T>(work: impl Future<Output = Attempt<T>>) -> Result<T> {
     match tokio::time::timeout(OPERATION_LIMIT, work).await {
         Ok(result) => result.map_err(Error::from),
         Err(_) => Err(Error::catalog(format!("no answer within {} seconds", OPERATION_LIMIT.as_secs()))),
     }
 }
 
-async fn repeated<T, F>(work: impl Fn() -> F) -> Attempt<T>
+pub(super) async fn repeated<T, F>(work: impl Fn() -> F) -> Attempt<T>
 where
     F: Future<Output = Attempt<T>>,
 {

@@ -7,7 +7,7 @@ use distmirror_core::{
 };
 use jiff::Timestamp;
 use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, ExprTrait},
 };
 use uuid::Uuid;
@@ -44,7 +44,10 @@ impl Fetches for SqlCatalog {
     }
 
     async fn complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Result<()> {
-        self.write(|| self.try_complete(lease, fetched, now)).await
+        match self.backend() {
+            DbBackend::Sqlite => self.complete_in_turn(lease, fetched, now).await,
+            _ => self.write(|| self.complete_alone(lease, fetched, now)).await,
+        }
     }
 
     async fn fail(&self, lease: &Lease, failure: &Failure, retry_at: Option<Timestamp>, now: Timestamp) -> Result<()> {
@@ -114,7 +117,7 @@ impl SqlCatalog {
         if renewed.rows_affected == 1 { Ok(()) } else { Err(lost(lease)) }
     }
 
-    async fn try_complete(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Attempt<()> {
+    async fn complete_alone(&self, lease: &Lease, fetched: &Fetched, now: Timestamp) -> Attempt<()> {
         let transaction = self.begin().await?;
         complete_one(lease, fetched, now, &transaction).await?;
         commit(transaction).await
@@ -181,7 +184,7 @@ async fn take(
 }
 
 /// Ends one job.
-async fn complete_one(
+pub(super) async fn complete_one(
     lease: &Lease,
     fetched: &Fetched,
     now: Timestamp,
