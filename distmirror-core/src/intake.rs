@@ -202,8 +202,14 @@ impl<H: Hashing> Spool<H> {
         self.buffer.clear();
         self.received = 0;
         let mut writer = self.idle().await?;
-        let writer = blocking(&self.intake.folder, move || writer.restart(validator).map(|()| writer)).await?;
-        self.writer = Stage::Idle(writer);
+        let has_file = writer.file.is_some();
+        let restart = move || writer.restart(validator).map(|()| writer);
+        // Without a file there is no disk to wait for.
+        let writer = match has_file {
+            true => blocking(&self.intake.folder, restart).await,
+            false => restart().map_err(|error| spool_error(&self.intake.folder, error)),
+        };
+        self.writer = Stage::Idle(writer?);
         Ok(())
     }
 
@@ -250,7 +256,7 @@ impl<H: Hashing> Spool<H> {
     pub async fn finish(mut self, expected: &Checksums) -> Result<Received<H::Digests>> {
         let writer = self.idle().await?;
         let rest = self.buffer.split().freeze();
-        let (digests, mut writer) = blocking(&self.intake.folder, move || writer.finish(&rest)).await?;
+        let (digests, mut writer) = blocking(&self.intake.folder, move || writer.finish(rest)).await?;
         let size = self.received;
         if let Err(mismatch) = compare::<H>(expected, &digests, size) {
             writer.discard();
@@ -427,12 +433,12 @@ impl<H: Hashing> Writer<H> {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>, rest: &[u8]) -> io::Result<(H::Digests, Box<Self>)> {
+    fn finish(mut self: Box<Self>, rest: Bytes) -> io::Result<(H::Digests, Box<Self>)> {
         if self.file.is_some() {
-            self.append(rest)?;
+            self.append(&rest)?;
         } else {
-            self.hasher.update(rest);
-            self.memory = Some(Bytes::copy_from_slice(rest));
+            self.hasher.update(&rest);
+            self.memory = Some(rest);
         }
         let digests = std::mem::replace(&mut self.hasher, self.fresh.clone()).finish();
         Ok((digests, self))
