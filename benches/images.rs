@@ -68,7 +68,7 @@ impl Pushed {
 /// From the registry into a folder, and into SQLite and a folder.
 fn fetching(what: &str, image: &Pushed) {
     let declared = declared(image);
-    let ours = || fetch_once(declared.path(), |_| ());
+    let ours = || fetch_once(declared.path()).0;
     let theirs = || copy_with_skopeo(&image.at("localhost"), None);
     compare(&format!("fetch {what}"), ("skopeo", &theirs), ("distmirror", &ours));
 }

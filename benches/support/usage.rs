@@ -62,15 +62,14 @@ pub(crate) fn measure_at_once(command: &mut Command, server: Option<u32>) -> Usa
     Usage { wall_s, cpu_s, peak_mib }
 }
 
-/// Fetches what is declared in a data folder, in a copy of it; `check` looks at that copy afterwards.
-pub(crate) fn fetch_once(declared: &Path, check: impl Fn(&Path)) -> Usage {
+/// Fetches what is declared in a data folder, in a copy of it, which is returned as well.
+pub(crate) fn fetch_once(declared: &Path) -> (Usage, TempDir) {
     let folder = TempDir::new().expect("a folder");
     let copied = Command::new("cp").arg("-a").arg(declared.join(".")).arg(folder.path()).status();
     assert!(copied.expect("cp runs").success());
     let mut fetch = binary(folder.path(), &["fetch", "--once", "--config", "distmirror.toml"]);
     let usage = measure(fetch.env("DISTMIRROR__LOG__LEVEL", "warn"), None);
-    check(folder.path());
-    usage
+    (usage, folder)
 }
 
 /// Whether a child has ended. It stays in the list of processes with what it used, until it is waited for.
