@@ -35,6 +35,7 @@ pub mod face;
 pub mod fuzzing;
 mod handshake;
 mod leaf;
+mod linger;
 mod listener;
 pub mod range;
 mod refusal;

@@ -30,6 +30,7 @@ use crate::{
     connect,
     face::{self, Face, Via},
     handshake::{self, Prefixed},
+    linger::Lingering,
     listener::{Entrance, Listener, OwnHosts, meant_by_name},
     refusal::{Code, Refusal},
     registry, site,
@@ -183,7 +184,7 @@ impl Connection {
     fn accepted(self, stream: TcpStream, entrance: Entrance) -> impl Future<Output = ()> {
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().map_or(IpAddr::from([0; 4]), |address| address.ip());
-        self.enter(stream, local, entrance)
+        self.enter(Lingering::new(stream), local, entrance)
     }
 
     /// Answers what comes in at such an entrance; `local` is the address of this end.
