@@ -226,12 +226,14 @@ impl Mirror {
         let ArtifactName::File(uri) = name else {
             return Err(Error::invalid("kind", "is looked at before it is declared only if it is `file`"));
         };
+        let own = declared.as_ref().map(|declared| declared.id);
         let mut held = None;
         for digest in expected.iter() {
             let holder = self.catalog.holding(digest).await?;
-            held = held.or(holder.filter(|holder| {
-                holder.state == State::Present && Some(holder.id) != declared.as_ref().map(|declared| declared.id)
-            }));
+            held = holder.filter(|holder| holder.state == State::Present && Some(holder.id) != own);
+            if held.is_some() {
+                break;
+            }
         }
         let probe = match prober {
             Some(prober) => Some(prober.probe(&uri).await),

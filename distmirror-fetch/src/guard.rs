@@ -77,19 +77,18 @@ impl AddressPolicy {
         let allowed = is_public(ip) || self.allowed.iter().any(|allowed| allowed.covers(ip, port));
         if allowed { Ok(()) } else { Err(Refusal::NotPublic) }
     }
-}
 
-impl AddressPolicy {
     /// Whether a host may be asked for of somebody else, who resolves it and dials it: an address by the rules for addresses, a
     /// name unless it can only be one of a local network.
     ///
     /// # Errors
     /// Why not.
     pub fn check_unresolved(&self, authority: &Authority) -> Result<(), Refusal> {
-        match (authority.host.address(), &authority.host) {
-            (Some(address), _) => self.check(SocketAddr::new(address, authority.port)),
-            (None, Host::Name(name)) if is_local_name(name) => Err(Refusal::LocalName),
-            _ => Ok(()),
+        match &authority.host {
+            Host::Name(name) if is_local_name(name) => Err(Refusal::LocalName),
+            Host::Name(_) => Ok(()),
+            Host::V4(address) => self.check(SocketAddr::new((*address).into(), authority.port)),
+            Host::V6(address) => self.check(SocketAddr::new((*address).into(), authority.port)),
         }
     }
 }
