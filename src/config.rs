@@ -102,6 +102,12 @@ pub struct ProxyConfig {
     pub public_url: Option<String>,
     /// The networks whose machines may use it; empty: all.
     pub allow_clients: Vec<IpNet>,
+    /// The most connections at a time.
+    pub max_connections: u32,
+    /// The most of them from one address.
+    pub max_connections_per_address: u32,
+    /// How long nothing may happen on a connection.
+    pub idle_timeout: Duration,
     /// Who may sign in; empty: nobody has to.
     pub users: Vec<ProxyUser>,
 }
@@ -156,6 +162,9 @@ impl Default for ProxyConfig {
             transparent_https: Vec::new(),
             public_url: None,
             allow_clients: Vec::new(),
+            max_connections: 16_384,
+            max_connections_per_address: 4096,
+            idle_timeout: Duration::from_secs(60),
             users: Vec::new(),
         }
     }

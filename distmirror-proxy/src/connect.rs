@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::{
+    activity::Watched,
     body::Body,
     face::Via,
     handshake::{self, Prefixed},
@@ -46,7 +47,7 @@ fn target(request: &Request<Incoming>) -> Result<Authority, Refusal> {
 async fn tunnel(connection: Connection, upgraded: Upgraded, authority: Authority) {
     let client = connection.client;
     let meant = |asked: Option<&str>| Ok(meant(&authority, asked));
-    let served = match upgraded.downcast::<TokioIo<Lingering<TcpStream>>>() {
+    let served = match upgraded.downcast::<TokioIo<Watched<Lingering<TcpStream>>>>() {
         Ok(parts) => handshake::serve(connection, Prefixed::new(parts.read_buf, parts.io.into_inner()), meant).await,
         // Inside TLS to the proxy itself, or a stream of HTTP/2 (RFC 9113 section 8.5).
         Err(upgraded) => handshake::serve(connection, Prefixed::new(Bytes::new(), TokioIo::new(upgraded)), meant).await,

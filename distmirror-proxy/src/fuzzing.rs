@@ -8,10 +8,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{Semaphore, watch},
+    sync::watch,
 };
 
-use crate::{Entrance, Proxy, face::Via, serve::Connection};
+use crate::{Entrance, Proxy, face::Via, serve::Connection, slots::Slots};
 
 /// Answers a connection that comes in at such an entrance, until it and the tunnels in it have ended.
 pub async fn enter<S>(proxy: &Proxy, stream: S, entrance: Entrance)
@@ -31,12 +31,12 @@ where
 
 async fn to_its_end<F: Future<Output = ()>>(proxy: &Proxy, serve: impl FnOnce(Connection) -> F) {
     let (_stop, stopped) = watch::channel(());
-    let slots = Arc::new(Semaphore::new(1));
-    let slot = Arc::clone(&slots).acquire_owned().await.expect("nothing closes it");
+    let slots = Slots::new(1, 1);
+    let slot = slots.take(LOOPBACK).expect("nobody else is here");
     let client = SocketAddr::from((LOOPBACK, 50_000));
     serve(Connection::new(Arc::clone(&proxy.shared), client, slot, stopped)).await;
     // The tunnels are tasks of their own, and hold the slot as well.
-    drop(slots.acquire().await);
+    slots.all_given_back().await;
 }
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -14,6 +14,7 @@ use tokio_rustls::{LazyConfigAcceptor, rustls::server::Acceptor, server::TlsStre
 use crate::{
     face::Via,
     listener::Meant,
+    refusal::Refusal,
     serve::{Connection, Shared},
 };
 
@@ -46,7 +47,8 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     meant: impl FnOnce(Option<&str>) -> Result<Meant, AlertDescription>,
 ) -> io::Result<(TlsStream<Prefixed<S>>, Via)> {
     if stream.first_byte().await? != TLS_HANDSHAKE {
-        stream.write_all(NOT_TLS).await?;
+        // Most of those that speak something else speak HTTP.
+        stream.write_all(&Refusal::bad_request("Only TLS is understood here").into_bytes()).await?;
         return Err(io::Error::other("what comes is not TLS"));
     }
     let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
@@ -140,8 +142,3 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 /// The content types of TLS records with an alert, and of those that begin a handshake (RFC 8446 section 5.1).
 const TLS_ALERT: u8 = 21;
 const TLS_HANDSHAKE: u8 = 22;
-
-/// What a client hears that speaks something else; most of those that do, speak HTTP.
-const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nProxy-Status: distmirror; error=http_request_error; details=\"bad_request\"\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nContent-Length: 53\r\nConnection: close\r\n\r\n\
-    distmirror: bad_request\nOnly TLS is understood here.\n";

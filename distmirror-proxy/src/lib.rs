@@ -24,6 +24,7 @@
 //! ```
 
 mod access;
+mod activity;
 mod answer;
 mod authority;
 mod body;
@@ -42,6 +43,7 @@ mod refusal;
 mod registry;
 mod serve;
 mod site;
+mod slots;
 mod tally;
 mod tls;
 
@@ -105,8 +107,12 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a client may take from CONNECT, or from the connection, to the end of the TLS handshake.
     pub handshake_timeout: Duration,
-    /// The most connections at a time; more wait in the kernel's queue.
+    /// How long nothing may happen on a connection: a client asks nothing on one of HTTP/2, or takes nothing of what it asked for.
+    pub idle_timeout: Duration,
+    /// The most connections at a time; others are refused.
     pub max_connections: usize,
+    /// The most of them from one address; from one /64 with IPv6.
+    pub max_connections_per_address: usize,
     /// How many leaf certificates are remembered.
     pub cached_leaves: u64,
     /// How often gathered misses and uses are reported to the catalog.
@@ -127,7 +133,9 @@ impl Default for Options {
             users: Vec::new(),
             header_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(60),
             max_connections: 16_384,
+            max_connections_per_address: 4096,
             cached_leaves: 16_384,
             report_every: Duration::from_secs(1),
             drain: Duration::from_secs(20),

@@ -3,11 +3,12 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
 use distmirror_core::{Authority, Host, Scheme};
 use rustls::AlertDescription;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Options, face::Via};
 
@@ -57,6 +58,15 @@ pub async fn bind(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
             .push(bound.map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))?);
     }
     Ok(listeners)
+}
+
+/// Lets the kernel end a connection whose client takes nothing for so long, or is gone, while there is something to send
+/// (`TCP_USER_TIMEOUT`). Only the kernel knows what was taken: its own queue holds megabytes, which a slow client may take
+/// minutes for.
+pub(crate) fn limit_stalls(stream: &TcpStream, limit: Duration) {
+    let milliseconds = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX);
+    // A connection that has ended meanwhile has no options any more.
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds);
 }
 
 /// What TLS is for: the host of the leaf that is shown, and what the requests inside mean.

@@ -36,6 +36,8 @@ pub enum Code {
     BadRequest,
     UriTooLong,
     NoSuchPage,
+    /// There is no slot for another connection.
+    TooManyConnections,
     /// The proxy is for other machines.
     NotAdmitted,
     /// The proxy is for those who sign in.
@@ -74,6 +76,9 @@ impl Code {
             Self::BadRequest => ("bad_request", StatusCode::BAD_REQUEST, "http_request_error"),
             Self::UriTooLong => ("bad_request", StatusCode::URI_TOO_LONG, "http_request_error"),
             Self::NoSuchPage => ("no_such_page", StatusCode::NOT_FOUND, "http_request_error"),
+            Self::TooManyConnections => {
+                ("too_many_connections", StatusCode::SERVICE_UNAVAILABLE, "connection_limit_reached")
+            }
             Self::NotAdmitted => ("client_not_allowed", StatusCode::FORBIDDEN, "http_request_denied"),
             Self::SignInAtProxy => {
                 ("sign_in_required", StatusCode::PROXY_AUTHENTICATION_REQUIRED, "http_request_denied")
@@ -101,7 +106,8 @@ impl Code {
             | Self::StorageUnavailable
             | Self::CatalogUnavailable
             | Self::BlobMissing
-            | Self::BlobCorrupt => "UNAVAILABLE",
+            | Self::BlobCorrupt
+            | Self::TooManyConnections => "UNAVAILABLE",
         }
     }
 
@@ -146,6 +152,7 @@ impl Code {
             Self::BlobMissing | Self::BlobCorrupt => "The stored copy is damaged and is not served. Tell the operator",
             Self::Quarantined => "It was taken out of service. Its page says who did so and why",
             Self::MethodNotAllowed => "Only GET and HEAD are served",
+            Self::TooManyConnections => "Try again in a moment, with fewer connections at a time",
             Self::NotAdmitted => "The operator of this mirror says who may use it",
             Self::SignInAtProxy => "Give both to the client with the proxy's address: `http://NAME:PASSWORD@HOST:PORT`",
             Self::SignInAtSite => {
@@ -181,7 +188,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         let retry_after_s = match code {
-            Code::Pending => Some(2),
+            Code::Pending | Code::TooManyConnections => Some(2),
             Code::StorageUnavailable | Code::CatalogUnavailable => Some(5),
             Code::BlobMissing | Code::BlobCorrupt => Some(60),
             _ => None,
@@ -297,6 +304,18 @@ impl Refusal {
         }
         metrics::counter!("distmirror_proxy_responses_total", "code" => code).increment(1);
         response
+    }
+
+    /// The answer as it stands in HTTP/1.1, for a client whose request is not read and whose connection ends.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let text = self.text(self.code.name());
+        let (head, _) = self.into_response(&HeaderMap::new()).into_parts();
+        let mut answer = format!("HTTP/1.1 {}\r\n", head.status).into_bytes();
+        for (name, value) in &head.headers {
+            answer.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        answer.extend(format!("content-length: {}\r\nconnection: close\r\n\r\n{text}", text.len()).into_bytes());
+        answer
     }
 
     fn text(&self, code: &str) -> String {

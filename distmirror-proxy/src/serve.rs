@@ -2,7 +2,8 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{self, Future},
+    io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
@@ -20,20 +21,23 @@ use rustls::AlertDescription;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
 use crate::{
-    CertificateAuthority, Options, User, access, answer,
+    CertificateAuthority, Options, User, access,
+    activity::{Watched, Work},
+    answer,
     body::Body,
     connect,
     face::{self, Face, Via},
     handshake::{self, Prefixed},
     linger::Lingering,
-    listener::{Entrance, Listener, OwnHosts, meant_by_name},
+    listener::{Entrance, Listener, OwnHosts, limit_stalls, meant_by_name},
     refusal::{Code, Refusal},
     registry, site,
+    slots::{Hush, Slot, Slots},
     tally::Tally,
     tls::Leaves,
 };
@@ -68,7 +72,8 @@ impl Proxy {
         listeners: impl IntoIterator<Item = impl Into<Listener>>,
         shutdown: impl Future<Output = ()>,
     ) {
-        let slots = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        let options = &self.shared.options;
+        let slots = Slots::new(options.max_connections, options.max_connections_per_address);
         let (stop, stopped) = watch::channel(());
         let mut tasks = JoinSet::new();
         for listener in listeners {
@@ -88,32 +93,37 @@ impl Proxy {
     }
 
     /// Waits until every connection has ended: then it has given its slot back, and so has all that it was answered with.
-    async fn drain(&self, slots: &Semaphore, stop: watch::Sender<()>) {
-        let all = u32::try_from(self.shared.options.max_connections).unwrap_or(u32::MAX);
-        if tokio::time::timeout(self.shared.options.drain, slots.acquire_many(all)).await.is_err() {
+    async fn drain(&self, slots: &Slots, stop: watch::Sender<()>) {
+        if tokio::time::timeout(self.shared.options.drain, slots.all_given_back()).await.is_err() {
             tracing::warn!("some answers did not end in time and are cut");
             drop(stop);
-            let _ = tokio::time::timeout(CUT_WITHIN, slots.acquire_many(all)).await;
+            let _ = tokio::time::timeout(CUT_WITHIN, slots.all_given_back()).await;
         }
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, mut stopped: watch::Receiver<()>) {
+async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Slots>, mut stopped: watch::Receiver<()>) {
+    let complaints = Hush::default();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
             _ = stopped.changed() => return,
         };
         match accepted {
-            Ok((stream, client)) => {
-                let connection = Connection::new(Arc::clone(&shared), client, slot, stopped.clone());
-                tokio::spawn(connection.accepted(stream, listener.entrance));
-            }
+            Ok((stream, client)) => match slots.take(client.ip()) {
+                Ok(slot) => {
+                    let connection = Connection::new(Arc::clone(&shared), client, slot, stopped.clone());
+                    tokio::spawn(connection.accepted(stream, listener.entrance));
+                }
+                Err(full) => slots.turn_away(full, stream, listener.entrance),
+            },
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             // Out of descriptors, most likely: accepting at once again would spin.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if complaints.may_speak() {
+                    tracing::warn!(%error, "cannot accept a connection; this is said once a minute");
+                }
+                tokio::time::sleep(ACCEPT_AGAIN).await;
             }
         }
     }
@@ -149,16 +159,11 @@ pub(crate) struct Connection {
     /// Told something when it is to end after what is running, and closed when it is to end at once.
     stopped: watch::Receiver<()>,
     /// Given back when nothing of this connection is left.
-    slot: Arc<OwnedSemaphorePermit>,
+    slot: Arc<Slot>,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        client: SocketAddr,
-        slot: OwnedSemaphorePermit,
-        stopped: watch::Receiver<()>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, client: SocketAddr, slot: Slot, stopped: watch::Receiver<()>) -> Self {
         let is_admitted = access::admits(&shared.options.allow_clients, client.ip());
         Self { shared, client, is_admitted, user: None, via: Via::Plain, stopped, slot: Arc::new(slot) }
     }
@@ -183,8 +188,10 @@ impl Connection {
 
     fn accepted(self, stream: TcpStream, entrance: Entrance) -> impl Future<Output = ()> {
         let _ = stream.set_nodelay(true);
+        limit_stalls(&stream, self.shared.options.idle_timeout);
         let local = stream.local_addr().map_or(IpAddr::from([0; 4]), |address| address.ip());
-        self.enter(Lingering::new(stream), local, entrance)
+        let stream = Watched::new(Lingering::new(stream), Arc::clone(&self.slot));
+        self.enter(stream, local, entrance)
     }
 
     /// Answers what comes in at such an entrance; `local` is the address of this end.
@@ -222,22 +229,27 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (builder, stopped, connection) = (self.http1(), self.stopped.clone(), Arc::new(self));
+        let (builder, stopped, slot) = (self.http1(), self.stopped.clone(), Arc::clone(&self.slot));
+        let (limit, connection) = (self.shared.options.idle_timeout, Arc::new(self));
         let service = service_fn(move |request| {
-            let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+            let (connection, work) = (Arc::clone(&connection), Work::begin(&connection.slot));
+            async move {
+                let answer = connection.answer(request).await;
+                drop(work);
+                Ok::<_, Infallible>(answer)
+            }
         });
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder
-                .timer(TokioTimer::new())
-                .keep_alive_interval(HTTP2_PING_EVERY)
-                .max_concurrent_streams(HTTP2_STREAMS);
+            builder.timer(TokioTimer::new()).max_concurrent_streams(HTTP2_STREAMS);
             let served = builder.serve_connection(TokioIo::new(stream), service);
-            run(served, |served| served.graceful_shutdown(), stopped).await;
+            // Half of it until the client is told to end, and half for doing so.
+            let (activity, limit) = (&slot.activity, limit / 2);
+            let (quiet, stalled) = (activity.quiet(limit), activity.stalled(activity.so_far(), limit));
+            run(served, |served| served.graceful_shutdown(), stopped, quiet, stalled).await;
         } else {
             let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-            run(served, |served| served.graceful_shutdown(), stopped).await;
+            run(served, |served| served.graceful_shutdown(), stopped, future::pending(), future::pending()).await;
         }
     }
 
@@ -344,7 +356,7 @@ impl Connection {
     fn tally(&self, artifact: ArtifactId, parts: &Parts) -> Tally {
         let project = self.user(parts).and_then(|user| user.project.clone());
         let by = project.map_or_else(|| UsedBy::Client(self.client.ip().to_canonical()), UsedBy::Project);
-        Tally { mirror: Arc::clone(&self.shared.mirror), artifact, by, bytes: 0, slot: Arc::clone(&self.slot) }
+        Tally::new(Arc::clone(&self.shared.mirror), artifact, by, Arc::clone(&self.slot))
     }
 
     pub(crate) fn withheld(&self, artifact: &Artifact) -> Refusal {
@@ -402,11 +414,14 @@ fn user_agent(fields: &HeaderMap) -> Option<String> {
     Some(text.chars().take(200).collect())
 }
 
-/// Drives a connection to its end; on shutdown it ends after the answer that is running, if that does not take too long. Clients that go away are everyday life.
+/// Drives a connection to its end. On shutdown, and when it is quiet, it ends after the answer that is running, if that does not
+/// take too long and is not `stalled`. Clients that go away are everyday life.
 async fn run<C: Future<Output = Result<(), hyper::Error>>>(
     connection: C,
     end: fn(Pin<&mut C>),
     mut stopped: watch::Receiver<()>,
+    quiet: impl Future<Output = ()>,
+    stalled: impl Future<Output = ()>,
 ) {
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -415,6 +430,14 @@ async fn run<C: Future<Output = Result<(), hyper::Error>>>(
             end(connection.as_mut());
             tokio::select! {
                 ended = connection => ended,
+                _ = closed(stopped) => return,
+            }
+        }
+        () = quiet => {
+            end(connection.as_mut());
+            tokio::select! {
+                ended = connection => ended,
+                () = stalled => return tracing::debug!("a connection on which nothing moved is cut"),
                 _ = closed(stopped) => return,
             }
         }
@@ -435,9 +458,9 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How much of a body is read before the answer, in bytes, and for how long.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 const DISCARD_WITHIN: Duration = Duration::from_secs(2);
-/// How often an HTTP/2 client is asked whether it is still there.
-const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// The most requests at a time on one HTTP/2 connection.
 const HTTP2_STREAMS: u32 = 128;
+/// How long nobody is accepted after that has failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// How long connections may take to end that are cut.
 const CUT_WITHIN: Duration = Duration::from_secs(1);

@@ -4,28 +4,36 @@ use std::{fmt, sync::Arc};
 
 use distmirror_core::{ArtifactId, Mirror, UsedBy};
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+
+use crate::slots::Slot;
 
 /// Counts what is sent of an artifact, and notes it at the end, whatever kind of end that is: a body is dropped when all of it
 /// was handed over, and when the connection broke.
 pub(crate) struct Tally {
-    pub(crate) mirror: Arc<Mirror>,
-    pub(crate) artifact: ArtifactId,
-    pub(crate) by: UsedBy,
-    pub(crate) bytes: u64,
+    mirror: Arc<Mirror>,
+    artifact: ArtifactId,
+    by: UsedBy,
+    bytes: u64,
     /// Whoever waits for the slots of all connections has waited for what is noted here.
-    pub(crate) slot: Arc<OwnedSemaphorePermit>,
+    slot: Arc<Slot>,
 }
 
 impl Tally {
+    pub(crate) fn new(mirror: Arc<Mirror>, artifact: ArtifactId, by: UsedBy, slot: Arc<Slot>) -> Self {
+        slot.activity.answer_begins();
+        Self { mirror, artifact, by, bytes: 0, slot }
+    }
+
     /// So many bytes more were handed to the connection.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        self.slot.activity.happened();
     }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
+        self.slot.activity.answer_ends();
         self.mirror.used(self.artifact, self.by.clone(), self.bytes, Timestamp::now());
     }
 }

@@ -12,16 +12,14 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+
+#[path = "support/secure.rs"]
+mod secure;
+use secure::{connector, shake};
 
 type Body = Empty<Bytes>;
 
@@ -34,26 +32,6 @@ async fn ask(
     let (mut sender, connection) = handshake.await.expect("the server speaks HTTP/2");
     tokio::spawn(connection);
     sender.send_request(request).await.expect("the server answers")
-}
-
-/// A client that trusts this CA and speaks HTTP/2 alone.
-fn connector(ca: &str) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("a certificate")).expect("a root");
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().expect("the versions are there");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    TlsConnector::from(Arc::new(config))
-}
-
-async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
-    connector: &TlsConnector,
-    host: &'static str,
-    stream: S,
-) -> TlsStream<S> {
-    let name = ServerName::try_from(host).expect("a host");
-    connector.connect(name, stream).await.expect("the leaf is for this host")
 }
 
 /// A proxy that listens on a free port and knows nothing; its address, and its CA.

@@ -5,19 +5,22 @@ use std::{net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use distmirror_core::{
-    ArtifactId, BlobBody, BlobRead, BlobStat, BlobStore, Content, DailyUsage, Declare, Digests, Fetched, LeaseRequest,
-    Mirror, PageRequest, Payload, Result, Sha256, Source, Uri, UsedBy,
+    ArtifactId, BlobBody, BlobRead, BlobStat, BlobStore, DailyUsage, Mirror, PageRequest, Payload, Result, Sha256,
+    UsedBy,
     memory::{MemoryBlobStore, MemoryCatalog},
 };
 use distmirror_proxy::{CertificateAuthority, Options, Proxy, User};
 use futures::stream::{self, BoxStream, StreamExt};
-use jiff::Timestamp;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
 };
+
+#[path = "support/present.rs"]
+mod present;
+use present::present;
 
 /// A proxy over two present files: one is whole, and of the other one the second half never comes.
 struct Stage {
@@ -90,31 +93,6 @@ impl Recorded {
         let usage = self.mirror.catalog().usage(&[artifact]).await.expect("a catalog in memory").remove(&artifact);
         usage.map_or((0, 0), |usage| (usage.requests, usage.bytes))
     }
-}
-
-async fn present(mirror: &Mirror, uri: &str, bytes: &'static [u8]) -> ArtifactId {
-    let name = Uri::parse(uri).expect("a good URI").into();
-    let wanted = Declare { reason: Some("tests".to_owned()), ..Declare::of(&name) };
-    let id = mirror.declare(&wanted, "alice").await.expect("a catalog in memory").artifact.id;
-    mirror.blobs().put(&Sha256::of(bytes), Payload::Bytes(bytes.into())).await.expect("a store in memory");
-    let request = LeaseRequest {
-        worker: "test".to_owned(),
-        limit: 1,
-        lease_for: Duration::from_secs(60),
-        busy_hosts: Vec::new(),
-    };
-    let job = mirror.catalog().lease(&request, Timestamp::now()).await.expect("a catalog in memory").remove(0);
-    let content = Content {
-        digests: Digests::of(bytes),
-        size: bytes.len() as u64,
-        content_type: None,
-        content_disposition: None,
-        content_encoding: None,
-        last_modified: None,
-        source: Source::default(),
-    };
-    mirror.catalog().complete(&job.lease, &Fetched::file(content), Timestamp::now()).await.expect("the lease is held");
-    id
 }
 
 /// A store in memory, which of one blob gives only the first half.

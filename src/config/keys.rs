@@ -54,6 +54,9 @@ fn proxy(settings: &mut Settings, proxy: &mut ProxyConfig) {
     settings.read("proxy.transparent_https", &mut proxy.transparent_https, list(text(parse::socket_address)));
     settings.read_unless_empty("proxy.public_url", &mut proxy.public_url, text(|url| parse::web_url(url).map(Some)));
     settings.read("proxy.allow_clients", &mut proxy.allow_clients, list(text(parse::network)));
+    settings.read("proxy.max_connections", &mut proxy.max_connections, number(1..=1_000_000));
+    settings.read("proxy.max_connections_per_address", &mut proxy.max_connections_per_address, number(1..=1_000_000));
+    settings.read("proxy.idle_timeout", &mut proxy.idle_timeout, duration);
     settings.read("proxy.users", &mut proxy.users, list(proxy_user));
 }
 

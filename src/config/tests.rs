@@ -72,6 +72,9 @@ fn every_key_is_read() {
             listen_tls = ["0.0.0.0:3130"]
             public_url = "http://proxy.example.com:3128/"
             allow_clients = ["10.0.0.0/8", "fd00::1"]
+            max_connections = 500
+            max_connections_per_address = 50
+            idle_timeout = "90s"
             [[proxy.users]]
             name = "ci"
             password_file = "{pem}"
@@ -154,6 +157,9 @@ fn check_proxy(proxy: &ProxyConfig, pem: &str) {
             transparent_https: Vec::new(),
             public_url: Some("http://proxy.example.com:3128".to_owned()),
             allow_clients: vec!["10.0.0.0/8".parse().unwrap(), "fd00::1/128".parse().unwrap()],
+            max_connections: 500,
+            max_connections_per_address: 50,
+            idle_timeout: Duration::from_secs(90),
             users: vec![
                 ProxyUser {
                     name: "ci".to_owned(),

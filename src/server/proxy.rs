@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 use distmirror_core::Sha256;
 use distmirror_proxy::{Entrance, Listener, Options, User};
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::process::{Resource, getrlimit};
 
 use super::{Error, bind, upstream::read_secret_file};
 use crate::config::{Config, PasswordSource, ProxyUser, default_public_url};
@@ -29,10 +30,36 @@ pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Result<Opti
         own_authorities: own_authorities(config),
         allow_clients: config.proxy.allow_clients.clone(),
         users: users(config)?,
+        max_connections: connections_within(open_files(), config.proxy.max_connections as usize),
+        max_connections_per_address: config.proxy.max_connections_per_address as usize,
+        idle_timeout: config.proxy.idle_timeout,
         metrics: Arc::new(move || metrics.render()),
         ..Options::default()
     })
 }
+
+/// How many files this process may have open.
+fn open_files() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Each connection is an open file, and so is what it is answered with: a quarter is kept for that, and some for everything else.
+/// A request that is accepted would be refused without them.
+fn connections_within(open_files: Option<u64>, wanted: usize) -> usize {
+    let possible = open_files.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let possible = (possible.saturating_sub(OTHER_FILES) / 4 * 3).max(1);
+    if possible < wanted {
+        tracing::warn!(
+            "this process may have {} open files, which is enough for {possible} connections and not for the {wanted} of \
+             proxy.max_connections: raise the limit (`LimitNOFILE=` of systemd, `--ulimit nofile=` of containers)",
+            open_files.unwrap_or_default()
+        );
+    }
+    possible.min(wanted)
+}
+
+/// Listeners, the catalog, the spool, fetches, logs.
+const OTHER_FILES: usize = 128;
 
 /// Who may sign in, with passwords read and no longer in clear.
 pub(super) fn users(config: &Config) -> Result<Vec<User>, Error> {
@@ -83,4 +110,23 @@ pub(super) fn proxy_url(config: &Config) -> String {
 pub(super) fn proxy_address(config: &Config) -> String {
     let url = proxy_url(config);
     url.split_once("://").map_or(url.clone(), |(_, address)| address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_answers() {
+        for (open_files, wanted, expected) in [
+            (None, 16_384, 16_384),
+            (Some(1_048_576), 16_384, 16_384),
+            (Some(20_000), 16_384, 14_904),
+            (Some(1024), 16_384, 672),
+            (Some(1024), 100, 100),
+            (Some(10), 100, 1),
+        ] {
+            assert_eq!(connections_within(open_files, wanted), expected, "{open_files:?} {wanted}");
+        }
+    }
 }
