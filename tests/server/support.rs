@@ -181,6 +181,11 @@ impl Server {
         format!("http://127.0.0.1:{}", self.proxy_port)
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.process.log()
