@@ -80,11 +80,10 @@ fn write_time(writer: DERWriter<'_>, time: OffsetDateTime) {
     }
 }
 
-/// A common name where it fits; else an empty subject, and the alternative name is critical.
+/// A common name where there may be one; else an empty subject, and the alternative name is critical (RFC 5280 section 4.1.2.6).
 fn write_subject(writer: DERWriter<'_>, host: &Host) {
-    let name = host.bare();
     writer.write_sequence(|names| {
-        if fits_common_name(&name) {
+        if let Some(name) = common_name(host) {
             names.next().write_set(|set| {
                 set.next().write_sequence(|attribute| {
                     attribute.next().write_oid(&ObjectIdentifier::from_slice(COMMON_NAME));
@@ -95,13 +94,14 @@ fn write_subject(writer: DERWriter<'_>, host: &Host) {
     });
 }
 
-/// The upper bound `ub-common-name` of RFC 5280 appendix A.
-fn fits_common_name(name: &str) -> bool {
-    name.len() <= 64
+/// No address: where the name constraints of an authority permit names, OpenSSL and GnuTLS take an address in this place for a name
+/// that is not among them. And nothing longer than the upper bound `ub-common-name` of RFC 5280 appendix A.
+fn common_name(host: &Host) -> Option<String> {
+    matches!(host, Host::Name(_)).then(|| host.bare()).filter(|name| name.len() <= 64)
 }
 
 fn write_extensions(writer: DERWriter<'_>, issuer: &Issuer, host: &Host, public_key_info: &[u8]) {
-    let alternative_name_is_critical = !fits_common_name(&host.bare());
+    let alternative_name_is_critical = common_name(host).is_none();
     writer.write_sequence(|list| {
         // An empty sequence says CA:FALSE.
         write_extension(list.next(), BASIC_CONSTRAINTS, true, |value| value.write_sequence(|_| {}));
