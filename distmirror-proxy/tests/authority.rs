@@ -1,38 +1,13 @@
 //! Leaves and authorities, judged by OpenSSL in its strict mode: a verifier that shares no code with what signs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path};
 
-use distmirror_core::Host;
 use distmirror_proxy::CertificateAuthority;
 use tempfile::TempDir;
 
-const P256: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
-const P384: [&str; 4] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"];
-const RSA: [&str; 2] = ["-newkey", "rsa:2048"];
-
-fn openssl(folder: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("openssl").args(arguments).current_dir(folder).output().expect("openssl is installed");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "openssl {arguments:?}: {text}");
-    text
-}
-
-/// Mints a leaf and writes it, and the chain sent with it, as PEM.
-fn mint(authority: &CertificateAuthority, host: &str, folder: &Path) {
-    let minted = authority.mint(&Host::parse(host).expect("the test's own host")).expect("mints");
-    for (file, certificates) in [("leaf.pem", &minted.cert[..1]), ("sent.pem", &minted.cert[1..])] {
-        let mut text = String::new();
-        for certificate in certificates {
-            fs::write(folder.join("certificate.der"), certificate).expect("writes");
-            text += &openssl(folder, &["x509", "-inform", "DER", "-in", "certificate.der"]);
-        }
-        fs::write(folder.join(file), text).expect("writes");
-    }
-}
+#[path = "support/openssl.rs"]
+mod by_openssl;
+use by_openssl::{ED25519, P256, P384, RSA, hosts, intermediate_by_openssl, mint, openssl, root_by_openssl};
 
 fn verify(folder: &Path, root: &str, host: &str) {
     let is_address = host.starts_with(|c: char| c.is_ascii_digit() || c == '[');
@@ -46,25 +21,11 @@ fn verify(folder: &Path, root: &str, host: &str) {
     assert!(openssl(folder, &arguments).contains("leaf.pem: OK"));
 }
 
-/// An authority by the openssl command line: (certificate, key).
-fn root_by_openssl(folder: &Path, algorithm: &[&str], subject: &str) -> (PathBuf, PathBuf) {
-    let mut arguments = vec!["req", "-x509", "-nodes", "-utf8", "-days", "30", "-subj", subject];
-    arguments.extend(["-keyout", "root.key", "-out", "root.pem", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
-    arguments.extend(algorithm);
-    openssl(folder, &arguments);
-    (folder.join("root.pem"), folder.join("root.key"))
-}
-
 #[test]
 fn hosts_of_every_form_verify() {
     let folder = TempDir::new().unwrap();
     let authority = CertificateAuthority::load_or_create(&folder.path().join("ca")).unwrap();
-    let long = format!("{0}.{0}.{0}.{1}.test", "a".repeat(63), "b".repeat(56));
-    let exactly_64 = format!("{}.{}.test", "c".repeat(50), "d".repeat(8));
-    assert_eq!((long.len(), exactly_64.len()), (253, 64));
-    for host in
-        ["example.test", "under_score.test", "192.0.2.1", "[2001:db8::7]", "xn--bcher-kva.test", &exactly_64, &long]
-    {
+    for host in &hosts() {
         mint(&authority, host, folder.path());
         verify(folder.path(), "ca/certificate.pem", host);
     }
@@ -72,7 +33,7 @@ fn hosts_of_every_form_verify() {
 
 #[test]
 fn any_authority_that_people_have() {
-    for algorithm in [&RSA[..], &P256, &P384, &["-newkey", "ed25519"]] {
+    for algorithm in [&RSA[..], &P256, &P384, &ED25519] {
         let folder = TempDir::new().unwrap();
         let subject = "/DC=test/DC=corp/O=Bücher & Söhne/OU=one/OU=two/CN=root";
         let (certificate, key) = root_by_openssl(folder.path(), algorithm, subject);
@@ -99,17 +60,7 @@ fn keys_in_their_older_encodings() {
 #[test]
 fn an_intermediate_comes_with_its_chain() {
     let folder = TempDir::new().unwrap();
-    root_by_openssl(folder.path(), &P256, "/CN=root");
-    openssl(
-        folder.path(),
-        &[&["req", "-nodes", "-keyout", "sub.key", "-subj", "/CN=sub", "-out", "sub.csr"], &RSA[..]].concat(),
-    );
-    let extensions = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign\n\
-                      subjectKeyIdentifier=01020304\nauthorityKeyIdentifier=keyid\n";
-    fs::write(folder.path().join("extensions"), extensions).unwrap();
-    let signing = ["x509", "-req", "-in", "sub.csr", "-CA", "root.pem", "-CAkey", "root.key", "-days", "9"];
-    openssl(folder.path(), &[&signing[..], &["-extfile", "extensions", "-out", "sub.pem"]].concat());
-    let (certificate, key) = (folder.path().join("sub.pem"), folder.path().join("sub.key"));
+    let (certificate, key) = intermediate_by_openssl(folder.path());
     mint(&CertificateAuthority::load(&certificate, &key).unwrap(), "example.test", folder.path());
     verify(folder.path(), "root.pem", "example.test");
     let text = openssl(folder.path(), &["x509", "-in", "leaf.pem", "-noout", "-text"]);

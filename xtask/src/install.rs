@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 24] = [
+const DEBIAN: [(&str, &str); 28] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
@@ -24,6 +24,10 @@ const DEBIAN: [(&str, &str); 24] = [
     ("curl", "curl"),
     ("aria2c", "aria2"),
     ("openssl", "openssl"),
+    ("certtool", "gnutls-bin"),
+    ("vfychain", "libnss3-tools"),
+    ("go", "golang-go"),
+    ("javac", "openjdk-17-jdk-headless"),
     ("sqlite3", "sqlite3"),
     ("nginx", "nginx"),
     ("wrk", "wrk"),
