@@ -33,7 +33,8 @@ pub(crate) async fn hit(
     if *method == Method::HEAD {
         return Ok(with_length(StatusCode::OK, fields(), held.size, Body::empty()));
     }
-    let asked = request.get(header::RANGE).and_then(|value| value.to_str().ok());
+    // A second field would be more ranges, and those are ignored together.
+    let asked = condition::single(request, header::RANGE).and_then(|value| value.to_str().ok());
     let asked = asked.filter(|_| condition::range_applies(request, &stored));
     match range::wanted(asked, held.size) {
         Wanted::Whole => send(mirror, held, None, fields()).await,

@@ -74,7 +74,7 @@ fn date(fields: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
 }
 
 /// The value of a field that stands there once.
-fn single(fields: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
+pub(crate) fn single(fields: &HeaderMap, name: HeaderName) -> Option<&HeaderValue> {
     let mut values = fields.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }
