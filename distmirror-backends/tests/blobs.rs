@@ -19,11 +19,8 @@ use distmirror_backends::blobs::{BlobOptions, LocalBlobStore, open};
 use distmirror_core::{BlobBody, BlobStore, Error, Payload, Result, Sha256, blob::blob_path, conformance};
 use futures::{StreamExt, TryStreamExt, stream};
 use tempfile::TempDir;
-use testkit::ObjectServer;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use testkit::{ObjectServer, Relay};
+use tokio::net::TcpListener;
 
 const MIB: usize = 1024 * 1024;
 
@@ -248,8 +245,8 @@ async fn a_list_goes_on_past_the_first_page() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_cut_is_resumed_to_the_exact_bytes() {
     let server = testkit::garage().await;
-    let endpoint = relay(server.endpoint(), MIB as u64, u64::MAX).await;
-    let store = open(&via(&endpoint, &server)).await.unwrap();
+    let relay = Relay::cutting(server.endpoint(), Box::new(|_| MIB as u64)).await;
+    let store = open(&via(relay.endpoint(), &server)).await.unwrap();
     let data = noise(7 * MIB + 13);
     let blob = put(&*store, &data).await;
     assert!(read(&*store, &blob, None).await.1.unwrap() == data);
@@ -260,15 +257,78 @@ async fn a_body_that_is_cut_is_resumed_to_the_exact_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_cannot_be_resumed_ends_in_an_error() {
     let server = testkit::garage().await;
-    let endpoint = relay(server.endpoint(), u64::MAX, 3 * MIB as u64).await;
-    let store = open(&via(&endpoint, &server)).await.unwrap();
     let data = noise(7 * MIB);
-    let blob = put(&*store, &data).await;
+    let (blob, options) = put_directly(&server, &data).await;
+    // The second connection and those after it bring nothing.
+    let relay =
+        Relay::cutting(server.endpoint(), Box::new(|number| if number == 0 { 3 * MIB as u64 } else { 0 })).await;
+    let store = open(&at(relay.endpoint(), options)).await.unwrap();
     let started = Instant::now();
     let (came, end) = read(&*store, &blob, None).await;
     assert_unavailable(end, "a body that was cut for good");
     assert!(came.len() > 2 * MIB && came == data[..came.len()], "{} bytes came", came.len());
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_range_is_exact_wherever_the_body_is_cut() {
+    let server = testkit::garage().await;
+    let data = noise(5 * MIB + 13);
+    let (blob, options) = put_directly(&server, &data).await;
+    let size = data.len();
+    for case in 0..60_u64 {
+        let cuts = move |connection: u64| 1 + any(&[case, connection], 3 * MIB as u64);
+        let relay = Relay::cutting(server.endpoint(), Box::new(cuts)).await;
+        let store = open(&at(relay.endpoint(), options.clone())).await.unwrap();
+        let start = any(&[case, 0, 0], size as u64);
+        let end = start + any(&[case, 0, 1], size as u64 - start + 1);
+        let (_, came) = read(&*store, &blob, Some(start..end)).await;
+        let what = format!("{start}..{end}, case {case} over {} connections", relay.accepted());
+        assert!(came.expect(&what) == data.slice(start as usize..end as usize), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stalls_holds_no_connection_and_goes_on_later() {
+    let server = testkit::garage().await;
+    let data = noise(32 * MIB);
+    let (blob, options) = put_directly(&server, &data).await;
+    let relay = Relay::to(server.endpoint()).await;
+    let store = open(&at(relay.endpoint(), options)).await.unwrap();
+    let mut stalled = Vec::new();
+    for number in 0..20 {
+        let BlobBody::Stream(mut body) = store.get(&blob, None).await.unwrap().body else { panic!("a stream") };
+        // Some never read at all.
+        let came = if number % 2 == 0 { body.try_next().await.unwrap().unwrap() } else { Bytes::new() };
+        stalled.push((body, came.to_vec()));
+    }
+    assert_eq!(relay.open(), 20, "one connection each");
+    wait_until("no connection is open", || relay.open() == 0).await;
+    assert!(relay.bytes() < 20 * 16 * MIB as u64, "{} bytes were read ahead of 20 readers", relay.bytes());
+    for (body, mut came) in stalled.drain(..3) {
+        came.extend(body.try_collect::<Vec<_>>().await.unwrap().concat());
+        assert!(came == data);
+    }
+    assert_eq!(relay.accepted(), 20 + 1, "the rest came over one connection, used three times");
+    let begun = relay.bytes();
+    drop(stalled);
+    assert_eq!(relay.bytes(), begun, "who does not go on costs nothing");
+}
+
+async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came that {what}");
+}
+
+/// A number below the limit that looks random and is the same each time.
+fn any(seed: &[u64], limit: u64) -> u64 {
+    let seed: Vec<u8> = seed.iter().flat_map(|number| number.to_le_bytes()).collect();
+    u64::from_le_bytes(Sha256::of(&seed).as_bytes()[..8].try_into().unwrap()) % limit
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,9 +378,20 @@ fn s3_options(endpoint: &str) -> Vec<(String, String)> {
 
 /// The options for a fresh store on this server, reached at another endpoint.
 fn via(endpoint: &str, server: &ObjectServer) -> BlobOptions {
-    let mut options = options(&server.fresh_url(), server.options());
+    at(endpoint, options(&server.fresh_url(), server.options()))
+}
+
+/// The same store, reached at another endpoint.
+fn at(endpoint: &str, mut options: BlobOptions) -> BlobOptions {
     options.options.insert("aws_endpoint".into(), endpoint.into());
     options
+}
+
+/// Puts a blob into a fresh store on this server; what it takes to open that store again.
+async fn put_directly(server: &ObjectServer, data: &[u8]) -> (Sha256, BlobOptions) {
+    let options = options(&server.fresh_url(), server.options());
+    let store = open(&options).await.unwrap();
+    (put(&*store, data).await, options)
 }
 
 /// A store in the folder `store` of a temporary directory.
@@ -375,35 +446,4 @@ fn noise(size: usize) -> Bytes {
     }
     data.truncate(size);
     data.into()
-}
-
-/// A relay to a server that breaks a connection after so many bytes of answers, and all of them after so many in total.
-async fn relay(endpoint: &str, per_connection: u64, total: u64) -> String {
-    let target = endpoint.trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let left = Arc::new(AtomicU64::new(total));
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let server = TcpStream::connect(&target).await.unwrap();
-            tokio::spawn(relay_connection(client, server, per_connection, Arc::clone(&left)));
-        }
-    });
-    format!("http://{address}")
-}
-
-async fn relay_connection(client: TcpStream, server: TcpStream, mut left_here: u64, left: Arc<AtomicU64>) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let requests = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-    let mut piece = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = from_server.read(&mut piece).await {
-        left_here = left_here.saturating_sub(count as u64);
-        let all = left.load(Ordering::Relaxed).saturating_sub(count as u64);
-        left.store(all, Ordering::Relaxed);
-        if left_here == 0 || all == 0 || to_client.write_all(&piece[..count]).await.is_err() {
-            break;
-        }
-    }
-    requests.abort();
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod download;
+mod parked;
 mod upload;
 
 use std::{collections::BTreeMap, fmt, future::Future, io, ops::Range, sync::Arc, time::Duration};

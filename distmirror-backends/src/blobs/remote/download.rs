@@ -1,4 +1,7 @@
 //! The body of a blob: when the store cuts it, it is asked for the rest; it ends whole or with an error.
+//!
+//! Read ahead is what the HTTP client has taken from the socket, less than a MiB, and what the kernel keeps for the connection.
+//! All of that is gone when nobody reads on for some seconds, see [`Parked`].
 
 use std::{io, ops::Range, time::Duration};
 
@@ -7,7 +10,7 @@ use distmirror_core::{ByteStream, Error, Result, Sha256};
 use futures::{StreamExt, stream};
 use object_store::GetResult;
 
-use super::{RemoteBlobStore, in_time, silence};
+use super::{RemoteBlobStore, in_time, parked::Parked, silence};
 
 /// A body on its way.
 pub(super) struct Download {
@@ -16,17 +19,17 @@ pub(super) struct Download {
     size: u64,
     /// What did not come yet.
     rest: Range<u64>,
-    /// `None` after trouble.
-    body: Option<Body>,
+    /// What it comes in; empty after trouble, and when nobody read on for a while.
+    body: Parked,
 }
 
-type Body = stream::BoxStream<'static, object_store::Result<Bytes>>;
+pub(super) type Body = stream::BoxStream<'static, object_store::Result<Bytes>>;
 
 impl Download {
     /// Goes on with an answer of the store.
     pub(super) fn new(store: RemoteBlobStore, blob: Sha256, found: GetResult) -> Self {
         let (size, rest) = (found.meta.size, found.range.clone());
-        Self { store, blob, size, rest, body: Some(found.into_stream()) }
+        Self { store, blob, size, rest, body: Parked::new(found.into_stream()) }
     }
 
     pub(super) fn into_stream(self) -> ByteStream {
@@ -49,19 +52,15 @@ impl Download {
                 settled => return settled,
             };
             tracing::debug!(blob = %self.blob, from = self.rest.start, error = %trouble.chain(), "asking for the rest");
-            self.body = None;
             tokio::time::sleep(PAUSE * resumes).await;
             resumes += 1;
         }
     }
 
     async fn try_piece(&mut self) -> Result<Bytes> {
-        let body = match self.body.take() {
-            Some(body) => self.body.insert(body),
-            None => {
-                let body = self.request_rest().await?;
-                self.body.insert(body)
-            }
+        let mut body = match self.body.take() {
+            Some(body) => body,
+            None => self.request_rest().await?,
         };
         let piece = match tokio::time::timeout(SILENT_FOR, body.next()).await {
             Ok(Some(piece)) => piece.map_err(Error::storage)?,
@@ -73,6 +72,7 @@ impl Download {
             return Err(Error::storage(self.cut("went on past its end")));
         }
         self.rest.start += length;
+        self.body.put(body);
         Ok(piece)
     }
 
