@@ -4,7 +4,7 @@ use std::{fmt, fs::File, ops::Range, path::PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
 
 use crate::{Result, Sha256};
 
@@ -52,6 +52,8 @@ pub enum BlobBody {
         file: File,
         /// The part.
         range: Range<u64>,
+        /// Where the bytes are as well, if the file is only a copy of them.
+        original: Option<Original>,
     },
     /// A stream of exactly the bytes that were asked for; it ends in an error if they do not all come.
     Stream(ByteStream),
@@ -60,9 +62,36 @@ pub enum BlobBody {
 impl fmt::Debug for BlobBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { file, range } => f.debug_struct("File").field("file", file).field("range", range).finish(),
+            Self::File { file, range, .. } => {
+                f.debug_struct("File").field("file", file).field("range", range).finish_non_exhaustive()
+            }
             Self::Stream(_) => f.write_str("Stream"),
         }
+    }
+}
+
+/// What a copy was made of, for when the copy turns out to be damaged or cannot be read: nobody has to see that. It is kept
+/// as long as the file is read, and dropped after that.
+pub struct Original(Box<dyn FnOnce(Range<u64>) -> BoxFuture<'static, Result<BlobRead>> + Send + Sync>);
+
+impl Original {
+    /// What gives a part of the blob in place of the copy.
+    pub fn new<F>(open: impl FnOnce(Range<u64>) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<BlobRead>> + Send + 'static,
+    {
+        Self(Box::new(move |range| open(range).boxed()))
+    }
+
+    /// Opens this part. That the copy is bad is known to its owner from then on.
+    pub fn open(self, range: Range<u64>) -> BoxFuture<'static, Result<BlobRead>> {
+        (self.0)(range)
+    }
+}
+
+impl fmt::Debug for Original {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Original")
     }
 }
 

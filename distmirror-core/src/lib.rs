@@ -36,7 +36,7 @@ pub use crate::{
     artifact::{
         Artifact, ArtifactId, Content, Kind, Progress, Role, Selection, Source, State, StoredBlob, Totals, Trust,
     },
-    blob::{BlobBody, BlobRead, BlobStat, BlobStore, ByteStream, Payload},
+    blob::{BlobBody, BlobRead, BlobStat, BlobStore, ByteStream, Original, Payload},
     catalog::{Artifacts, AuditEntry, Catalog, Fetches, Filter, Images, Ledger, RepositoryTotals, Upkeep},
     declaration::{Declaration, Declare, Declared, NewDeclaration, WantedImage},
     digest::{Algorithm, Checksums, Digest, Digests, Hasher, Hashing, PartDigests, PartHasher, Sha256},

@@ -135,6 +135,8 @@ pub enum Resolution {
 pub struct Mirror {
     catalog: Arc<dyn Catalog>,
     blobs: Arc<dyn BlobStore>,
+    /// Where what is served is read: the same, or copies of it.
+    served: Arc<dyn BlobStore>,
     options: Options,
     started: Instant,
     present: Cache<NameKey, Arc<Remembered>>,
@@ -160,6 +162,7 @@ impl Mirror {
         let verifier = Verifier::new(options.cached_artifacts);
         Self {
             catalog,
+            served: Arc::clone(&blobs),
             blobs,
             options,
             started: Instant::now(),
@@ -170,6 +173,13 @@ impl Mirror {
             usage: GatheredUsage::default(),
             due: Notify::new(),
         }
+    }
+
+    /// The same mirror, which reads what it serves from this store: one that keeps copies of blobs. Everything else, such as
+    /// a scrub, still sees the blob store itself.
+    #[must_use]
+    pub fn serving_from(self, copies: Arc<dyn BlobStore>) -> Self {
+        Self { served: copies, ..self }
     }
 
     /// The catalog, for what needs no more than reading it.
@@ -268,18 +278,29 @@ impl Mirror {
     pub async fn open(&self, held: &Held, range: Option<Range<u64>>) -> Result<BlobRead> {
         let (blob, size) = (held.blob, held.size);
         let whole = range.as_ref().is_none_or(|range| *range == (0..size));
-        let mut read = self.blobs.get(&blob, range).await?;
-        if read.size != size {
-            return Err(verify::wrong_size(blob, read.size, size));
-        }
-        read.body = match read.body {
-            BlobBody::File { file, range } => {
-                BlobBody::File { file: self.verifier.file(blob, file, size).await?, range }
+        let mut read = self.served.get(&blob, range).await?;
+        loop {
+            if read.size != size {
+                return Err(verify::wrong_size(blob, read.size, size));
             }
-            BlobBody::Stream(body) if whole => BlobBody::Stream(verify::stream(blob, size, body)),
-            part @ BlobBody::Stream(_) => part,
-        };
-        Ok(read)
+            let body = match read.body {
+                BlobBody::File { file, range, original } => {
+                    match (self.verifier.file(blob, file, size).await, original) {
+                        (Err(_), Some(original)) => {
+                            read = original.open(range).await?;
+                            continue;
+                        }
+                        (verified, original) => {
+                            let original = original.map(|original| verify::original(blob, size, whole, original));
+                            BlobBody::File { file: verified?, range, original }
+                        }
+                    }
+                }
+                BlobBody::Stream(body) if whole => BlobBody::Stream(verify::stream(blob, size, body)),
+                part @ BlobBody::Stream(_) => part,
+            };
+            return Ok(BlobRead { size, body });
+        }
     }
 
     /// The bytes of a small blob, verified and whole: what a person wants to read of an image.

@@ -7,16 +7,17 @@
 use std::{
     fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     os::unix::fs::MetadataExt,
     sync::Arc,
 };
 
-use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use bytes::{Buf, Bytes};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use moka::sync::Cache;
 use sha2::Digest as _;
 
-use crate::{BlobBody, BlobStore, ByteStream, Error, Result, Sha256};
+use crate::{BlobBody, BlobRead, BlobStore, ByteStream, Error, Original, Result, Sha256};
 
 /// What was verified in this process.
 #[derive(Debug, Clone)]
@@ -115,6 +116,35 @@ pub(crate) fn stream(blob: Sha256, size: u64, body: ByteStream) -> ByteStream {
         Some((checked, (body, hasher, seen, done)))
     })
     .boxed()
+}
+
+/// What a copy of the blob was made of, which is verified like any other stream when it takes over in the middle: if the whole
+/// blob is wanted then all of it is read again, and what was sent already is left out.
+pub(crate) fn original(blob: Sha256, size: u64, whole: bool, original: Original) -> Original {
+    if !whole {
+        return original;
+    }
+    Original::new(async move |rest: Range<u64>| {
+        let read = original.open(0..size).await?;
+        if read.size != size {
+            return Err(wrong_size(blob, read.size, size));
+        }
+        let BlobBody::Stream(body) = read.body else {
+            return Err(Error::storage("a copy was made of a file"));
+        };
+        Ok(BlobRead { size, body: BlobBody::Stream(after(stream(blob, size, body), rest.start)) })
+    })
+}
+
+/// A stream without its first bytes.
+fn after(stream: ByteStream, mut skipped: u64) -> ByteStream {
+    let rest = move |mut piece: Bytes| {
+        let left_out = skipped.min(piece.len() as u64);
+        skipped -= left_out;
+        piece.advance(left_out as usize);
+        future::ready(Ok((!piece.is_empty()).then_some(piece)))
+    };
+    stream.try_filter_map(rest).boxed()
 }
 
 fn check_piece(blob: &Sha256, size: u64, seen: u64, hasher: &sha2::Sha256, piece: Bytes) -> Result<Bytes> {

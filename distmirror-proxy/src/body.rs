@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use distmirror_core::{BlobBody, ByteStream, Error};
+use distmirror_core::{BlobBody, BlobRead, ByteStream, Error, Original};
 use http_body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
@@ -29,8 +29,12 @@ enum Source {
     Empty,
     Full(Bytes),
     File(FileSource),
+    /// A file turned out to be a bad copy.
+    Original(Opening, u64),
     Stream(ByteStream, u64),
 }
+
+type Opening = Pin<Box<dyn Future<Output = Result<BlobRead, Error>> + Send>>;
 
 impl Body {
     /// No bytes.
@@ -45,12 +49,7 @@ impl Body {
 
     /// The bytes of an opened blob, `length` of them.
     pub fn blob(body: BlobBody, length: u64) -> Self {
-        Self::of(match body {
-            BlobBody::File { file, range } => {
-                Source::File(FileSource { file: Arc::new(file), left: range, reading: None })
-            }
-            BlobBody::Stream(stream) => Source::Stream(stream, length),
-        })
+        Self::of(Source::blob(body, length))
     }
 
     /// The same, counted.
@@ -63,18 +62,52 @@ impl Body {
     }
 }
 
+impl Source {
+    fn blob(body: BlobBody, length: u64) -> Self {
+        match body {
+            BlobBody::File { file, range, original } => {
+                Self::File(FileSource { file: Arc::new(file), left: range, reading: None, original })
+            }
+            BlobBody::Stream(stream) => Self::Stream(stream, length),
+        }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        loop {
+            let next = match self {
+                Self::Empty => return Poll::Ready(None),
+                Self::Full(bytes) => return Poll::Ready((!bytes.is_empty()).then(|| Ok(std::mem::take(bytes)))),
+                Self::Stream(stream, left) => return poll_stream(stream, left, context),
+                Self::File(file) => match (ready!(file.poll_piece(context)), file.original.take()) {
+                    (Some(Err(error)), Some(original)) => {
+                        tracing::warn!(error = %error.chain(), "a copy of a blob cannot be read: the blob store sends the rest");
+                        let left = file.left.clone();
+                        Self::Original(original.open(left.clone()), left.end - left.start)
+                    }
+                    (piece, original) => {
+                        file.original = original;
+                        return Poll::Ready(piece);
+                    }
+                },
+                Self::Original(opening, left) => match ready!(opening.as_mut().poll(context)) {
+                    Ok(read) => Self::blob(read.body, *left),
+                    Err(error) => {
+                        *self = Self::Empty;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+            };
+            *self = next;
+        }
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let piece = match &mut self.source {
-            Source::Empty => None,
-            Source::Full(bytes) if bytes.is_empty() => None,
-            Source::Full(bytes) => Some(Ok(std::mem::take(bytes))),
-            Source::File(file) => ready!(file.poll_piece(context)),
-            Source::Stream(stream, left) => ready!(poll_stream(stream, left, context)),
-        };
+        let piece = ready!(self.source.poll_piece(context));
         if let (Some(Ok(bytes)), Some(tally)) = (&piece, &mut self.tally) {
             tally.add(bytes.len());
         }
@@ -90,7 +123,7 @@ impl http_body::Body for Body {
             Source::Empty => 0,
             Source::Full(bytes) => bytes.len() as u64,
             Source::File(file) => file.left.end - file.left.start,
-            Source::Stream(_, left) => *left,
+            Source::Original(_, left) | Source::Stream(_, left) => *left,
         })
     }
 }
@@ -101,6 +134,7 @@ impl std::fmt::Debug for Source {
             Self::Empty => "Empty",
             Self::Full(_) => "Full",
             Self::File(_) => "File",
+            Self::Original(..) => "Original",
             Self::Stream(..) => "Stream",
         })
     }
@@ -130,6 +164,7 @@ struct FileSource {
     file: Arc<File>,
     left: Range<u64>,
     reading: Option<JoinHandle<io::Result<Bytes>>>,
+    original: Option<Original>,
 }
 
 impl FileSource {
@@ -188,3 +223,55 @@ fn read_blocking(file: &File, at: u64, wanted: usize) -> io::Result<Bytes> {
 
 /// How much is read at once.
 const PIECE_BYTES: u64 = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, pin::pin};
+
+    use futures::{StreamExt, stream};
+    use http_body::Body as _;
+
+    use super::*;
+
+    /// What comes of a copy that has only the first bytes of `0123456789`, and what was asked of its original.
+    async fn received(copied: usize, original: Option<Original>) -> (String, Option<Error>) {
+        let copy = tempfile::NamedTempFile::new().unwrap();
+        fs::write(copy.path(), &"0123456789"[..copied]).unwrap();
+        let file = BlobBody::File { file: File::open(copy.path()).unwrap(), range: 2..8, original };
+        let mut body = pin!(Body::blob(file, 6));
+        let mut came = String::new();
+        while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
+            match frame {
+                Ok(frame) => came += std::str::from_utf8(&frame.into_data().unwrap()).unwrap(),
+                Err(error) => return (came, Some(error)),
+            }
+        }
+        (came, None)
+    }
+
+    fn original(asked: Range<u64>, answer: Result<&'static str, &'static str>) -> Option<Original> {
+        Some(Original::new(async move |range| {
+            assert_eq!(range, asked);
+            let bytes = answer.map_err(Error::storage)?;
+            Ok(BlobRead { size: 10, body: BlobBody::Stream(stream::iter([Ok(bytes.into())]).boxed()) })
+        }))
+    }
+
+    #[tokio::test]
+    async fn the_original_sends_what_a_copy_cannot() {
+        for (copied, asked, bytes) in [(2, 2..8, "234567"), (5, 5..8, "567"), (7, 7..8, "7")] {
+            let (came, error) = received(copied, original(asked, Ok(bytes))).await;
+            assert_eq!((came.as_str(), error.is_none()), ("234567", true), "{error:?}");
+        }
+        let (came, error) = received(8, original(0..0, Err("it is not asked"))).await;
+        assert_eq!((came.as_str(), error.is_none()), ("234567", true), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_ends_early_never_ends_cleanly() {
+        for original in [None, original(5..8, Err("away")), original(5..8, Ok("56")), original(5..8, Ok("5678"))] {
+            let (came, error) = received(5, original).await;
+            assert!(error.is_some() && "234567".starts_with(&came), "{came}");
+        }
+    }
+}

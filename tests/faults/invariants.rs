@@ -203,7 +203,7 @@ async fn stored(site: &Site, blob: &Sha256) -> Bytes {
 pub(crate) async fn bytes_of(body: BlobBody) -> Result<Bytes> {
     match body {
         BlobBody::Stream(body) => Ok(body.try_collect::<Vec<_>>().await?.concat().into()),
-        BlobBody::File { mut file, range } => {
+        BlobBody::File { mut file, range, .. } => {
             let mut bytes = Vec::new();
             file.seek(SeekFrom::Start(range.start)).map_err(Error::storage)?;
             file.take(range.end - range.start).read_to_end(&mut bytes).map_err(Error::storage)?;

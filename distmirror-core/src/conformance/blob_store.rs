@@ -248,7 +248,7 @@ async fn bytes_of(read: BlobRead) -> Result<Bytes> {
             let pieces: Vec<Bytes> = stream.try_collect().await?;
             Ok(pieces.concat().into())
         }
-        BlobBody::File { mut file, range: Range { start, end } } => {
+        BlobBody::File { mut file, range: Range { start, end }, .. } => {
             let mut bytes = vec![0; (end - start) as usize];
             let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
             read.map(|()| bytes.into()).map_err(Error::storage)

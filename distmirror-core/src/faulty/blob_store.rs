@@ -34,9 +34,9 @@ impl FaultyBlobStore {
     fn body(&self, body: BlobBody) -> Result<BlobBody> {
         Ok(match body {
             BlobBody::Stream(body) => BlobBody::Stream(self.stream("read", in_halves(body))),
-            BlobBody::File { file, range } => {
+            BlobBody::File { file, range, original } => {
                 let file = if self.faults.next("read").is_some() { unreadable(&file)? } else { file };
-                BlobBody::File { file, range }
+                BlobBody::File { file, range, original }
             }
         })
     }
@@ -114,8 +114,8 @@ mod tests {
         std::fs::write(&path, "the bytes").unwrap();
         for (nth, expected) in [(1, None), (2, Some(9))] {
             faults.arm(Fault { nth, times: 1, how: How::Before });
-            let body = BlobBody::File { file: File::open(&path).unwrap(), range: 0..9 };
-            let BlobBody::File { mut file, range: Range { start: 0, end: 9 } } = store.body(body).unwrap() else {
+            let body = BlobBody::File { file: File::open(&path).unwrap(), range: 0..9, original: None };
+            let BlobBody::File { mut file, range: Range { start: 0, end: 9 }, .. } = store.body(body).unwrap() else {
                 panic!("it stays a file")
             };
             assert_eq!(file.read_to_end(&mut Vec::new()).ok(), expected);

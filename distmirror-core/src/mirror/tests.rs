@@ -211,7 +211,7 @@ async fn a_file_with_other_bytes_is_not_handed_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("blob");
     let held = held(b"the right bytes");
-    let store = support::FileStore { path: path.clone() };
+    let store = support::FileStore { path: path.clone(), original: None };
     let mirror = Mirror::new(Arc::new(MemoryCatalog::new()), Arc::new(store), Options::default());
     for (bytes, is_right) in [("the wrong bytes", false), ("the right bytes", true)] {
         File::create(&path).unwrap().write_all(bytes.as_bytes()).unwrap();
@@ -228,9 +228,63 @@ async fn a_file_with_other_bytes_is_not_handed_out() {
 }
 
 #[tokio::test]
+async fn the_original_is_read_where_its_copy_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    let held = held(b"the right bytes");
+    let (mirror, backends) = test_mirror(Options::default());
+    let copies = support::FileStore { path: path.clone(), original: Some(Arc::clone(&backends.blobs) as _) };
+    let mirror = mirror.serving_from(Arc::new(copies));
+    std::fs::write(&path, "the wrong bytes").unwrap();
+    backends.blobs.put(&held.blob, Payload::Bytes("the right bytes".into())).await.unwrap();
+    for (range, bytes) in [(None, "the right bytes"), (Some(4..9), "right")] {
+        assert_eq!(received(&mirror, &held, range).await.unwrap(), bytes.as_bytes());
+    }
+    backends.blobs.put(&held.blob, Payload::Bytes("other bad bytes".into())).await.unwrap();
+    assert!(is_corrupt(&received(&mirror, &held, None).await), "the original is verified, too");
+}
+
+#[tokio::test]
+async fn the_original_goes_on_where_its_copy_ends_and_is_verified_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    let held = held(b"the right bytes");
+    let (mirror, backends) = test_mirror(Options::default());
+    let copies = support::FileStore { path: path.clone(), original: Some(Arc::clone(&backends.blobs) as _) };
+    let mirror = mirror.serving_from(Arc::new(copies));
+    std::fs::write(&path, "the right bytes").unwrap();
+    let rest = async |stored: &'static str, asked: Option<Range<u64>>, rest: Range<u64>| {
+        backends.blobs.put(&held.blob, Payload::Bytes(stored.into())).await.unwrap();
+        let BlobBody::File { original, .. } = mirror.open(&held, asked).await.unwrap().body else { panic!("a file") };
+        let BlobBody::Stream(body) = original.unwrap().open(rest).await?.body else { panic!("a stream") };
+        body.try_fold(Vec::new(), async |all, piece| Ok([&all[..], &piece].concat())).await
+    };
+    assert_eq!(rest("the right bytes", None, 4..15).await.unwrap(), b"right bytes");
+    assert_eq!(rest("the right bytes", Some(0..9), 4..9).await.unwrap(), b"right");
+    assert!(is_corrupt(&rest("THE right bytes", None, 4..15).await), "what was sent is compared, too");
+    assert!(is_corrupt(&rest("the right byte", None, 4..15).await));
+}
+
+#[tokio::test]
+async fn only_what_is_served_comes_from_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy");
+    let (mirror, backends) = test_mirror(Options::default());
+    let here = backends.present("https://h.test/a", b"the right bytes").await;
+    std::fs::write(&path, "the right bytes").unwrap();
+    let copies = support::FileStore { path, original: Some(Arc::clone(&backends.blobs) as _) };
+    let mirror = mirror.serving_from(Arc::new(copies));
+    backends.blobs.put(&held(b"the right bytes").blob, Payload::Bytes("the wrong bytes".into())).await.unwrap();
+    let opened = mirror.open(&held(b"the right bytes"), None).await.unwrap();
+    assert!(matches!(opened.body, BlobBody::File { .. }), "{opened:?}");
+    let scrub = mirror.scrub(mirror.begin_scrub("bob", false).await.unwrap(), None).await.unwrap();
+    assert_eq!(scrub.damaged.iter().map(|damage| damage.artifact).collect::<Vec<_>>(), [here.id]);
+}
+
+#[tokio::test]
 async fn readiness_names_what_is_away() {
     let folder = tempfile::tempdir().unwrap();
-    let store = support::FileStore { path: folder.path().join("missing") };
+    let store = support::FileStore { path: folder.path().join("missing"), original: None };
     let (_, backends) = test_mirror(Options::default());
     let mirror = Mirror::new(backends.faulty_catalog(), Arc::new(store), Options::default());
     let problems = mirror.readiness().await;

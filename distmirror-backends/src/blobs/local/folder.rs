@@ -159,7 +159,7 @@ impl Folder {
 fn read_from(file: File, path: &Path, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
     let size = size_of(blob, &file.metadata().map_err(Trouble::with("read the size of", path))?)?;
     let range = part_of(blob, range, size)?;
-    Ok(BlobRead { size, body: BlobBody::File { file, range } })
+    Ok(BlobRead { size, body: BlobBody::File { file, range, original: None } })
 }
 
 fn size_of(blob: &Sha256, metadata: &fs::Metadata) -> Result<u64> {

@@ -7,7 +7,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use super::*;
 use crate::{
-    BlobStat, Checksums, Digests, Fetched, Lease, LeaseRequest, NewDeclaration, Source,
+    BlobStat, Checksums, Digests, Fetched, Lease, LeaseRequest, NewDeclaration, Original, Source,
     faulty::{Fault, Faults, FaultyCatalog, How},
     memory::{MemoryBlobStore, MemoryCatalog},
 };
@@ -112,6 +112,8 @@ pub(super) fn report(uri: &str, seconds: i64) -> MissReport {
 #[derive(Debug)]
 pub(super) struct FileStore {
     pub(super) path: PathBuf,
+    /// What the file is a copy of, if it is one.
+    pub(super) original: Option<Arc<dyn BlobStore>>,
 }
 
 impl FileStore {
@@ -127,9 +129,12 @@ impl BlobStore for FileStore {
         Err(Error::storage(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)))
     }
 
-    async fn get(&self, _: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
+    async fn get(&self, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
         let (file, size) = self.open()?;
-        Ok(BlobRead { size, body: BlobBody::File { file, range: range.unwrap_or(0..size) } })
+        let blob = *blob;
+        let original = self.original.clone();
+        let original = original.map(|store| Original::new(async move |range| store.get(&blob, Some(range)).await));
+        Ok(BlobRead { size, body: BlobBody::File { file, range: range.unwrap_or(0..size), original } })
     }
 
     async fn stat(&self, _: &Sha256) -> Result<Option<u64>> {
