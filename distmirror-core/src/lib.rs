@@ -13,6 +13,7 @@ pub mod catalog;
 pub mod conformance;
 pub mod declaration;
 pub mod digest;
+pub mod disk;
 pub mod durable;
 pub mod error;
 #[cfg(any(test, feature = "conformance"))]

@@ -27,8 +27,8 @@ pub use self::images::Part;
 use self::{misses::GatheredMisses, usage::GatheredUsage};
 use crate::{
     Artifact, ArtifactId, ArtifactName, BlobBody, BlobRead, BlobStore, Catalog, Content, Declare, Declared, Digest,
-    Error, Fetched, ImageName, NameKey, NewDeclaration, Platform, Result, Role, Sha256, State, StoredBlob, Uri,
-    declaration,
+    Error, Fetched, ImageName, NameKey, NewDeclaration, Original, Platform, Result, Role, Sha256, State, StoredBlob,
+    Uri, declaration,
     preflight::{Preflight, Prober},
     verify::{self, Verifier},
 };
@@ -276,31 +276,43 @@ impl Mirror {
     /// # Errors
     /// [`Error::BlobMissing`], [`Error::BlobCorrupt`], [`Error::StorageUnavailable`].
     pub async fn open(&self, held: &Held, range: Option<Range<u64>>) -> Result<BlobRead> {
-        let (blob, size) = (held.blob, held.size);
-        let whole = range.as_ref().is_none_or(|range| *range == (0..size));
-        let mut read = self.served.get(&blob, range).await?;
-        loop {
-            if read.size != size {
-                return Err(verify::wrong_size(blob, read.size, size));
+        let asked = range.clone().unwrap_or(0..held.size);
+        let read = self.served.get(&held.blob, range).await?;
+        let verified = match self.verified(held, &asked, read).await {
+            Err((error, Some(original))) => {
+                tracing::warn!(blob = %held.blob, error = %error.chain(), "a copy of a blob is bad: reading the blob store");
+                let read = original.open(asked.clone()).await?;
+                self.verified(held, &asked, read).await
             }
-            let body = match read.body {
-                BlobBody::File { file, range, original } => {
-                    match (self.verifier.file(blob, file, size).await, original) {
-                        (Err(_), Some(original)) => {
-                            read = original.open(range).await?;
-                            continue;
-                        }
-                        (verified, original) => {
-                            let original = original.map(|original| verify::original(blob, size, whole, original));
-                            BlobBody::File { file: verified?, range, original }
-                        }
-                    }
+            settled => settled,
+        };
+        verified.map_err(|(error, _)| error)
+    }
+
+    /// What a store has handed out, verified before or while it is read. What is wrong comes with what the file is a copy of.
+    async fn verified(
+        &self,
+        held: &Held,
+        asked: &Range<u64>,
+        read: BlobRead,
+    ) -> Result<BlobRead, (Error, Option<Original>)> {
+        let (blob, size) = (held.blob, held.size);
+        let wrong_size = (read.size != size).then(|| verify::wrong_size(blob, read.size, size));
+        let whole = *asked == (0..size);
+        let body = match (read.body, wrong_size) {
+            (BlobBody::File { original, .. }, Some(error)) => return Err((error, original)),
+            (BlobBody::Stream(_), Some(error)) => return Err((error, None)),
+            (BlobBody::File { file, range, original }, None) => match self.verifier.file(blob, file, size).await {
+                Ok(file) => {
+                    let original = original.map(|original| verify::original(blob, size, whole, original));
+                    BlobBody::File { file, range, original }
                 }
-                BlobBody::Stream(body) if whole => BlobBody::Stream(verify::stream(blob, size, body)),
-                part @ BlobBody::Stream(_) => part,
-            };
-            return Ok(BlobRead { size, body });
-        }
+                Err(error) => return Err((error, original)),
+            },
+            (BlobBody::Stream(body), None) if whole => BlobBody::Stream(verify::stream(blob, size, body)),
+            (part @ BlobBody::Stream(_), None) => part,
+        };
+        Ok(BlobRead { size, body })
     }
 
     /// The bytes of a small blob, verified and whole: what a person wants to read of an image.

@@ -12,6 +12,8 @@ use std::{
     time::SystemTime,
 };
 
+use crate::disk::{self, full};
+
 /// How much disk may be used by what comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolLimits {
@@ -54,9 +56,7 @@ impl Room {
                 "no space left for it: the spool would hold {held} bytes, and fetch.max_spool_bytes is {max_bytes}"
             )));
         }
-        let disk = rustix::fs::statvfs(&self.folder)?;
-        let [free, all] = [disk.f_bavail, disk.f_blocks].map(|blocks| blocks.saturating_mul(disk.f_frsize));
-        fits_on_disk(bytes, free, keep_free.min(all / 20)).map_err(full)
+        disk::admits(&self.folder, bytes, keep_free)
     }
 
     /// Makes sure that there is room for so many bytes more, at the cost of what nobody works on.
@@ -118,16 +118,6 @@ impl Drop for Claim {
     }
 }
 
-fn fits_on_disk(bytes: u64, free: u64, keep_free: u64) -> Result<(), String> {
-    if free >= bytes.saturating_add(keep_free) {
-        return Ok(());
-    }
-    Err(format!(
-        "no space left for it: {bytes} bytes are to come, {free} are free on the disk, and {keep_free} of them have to stay \
-         free"
-    ))
-}
-
 /// A file in the spool.
 struct Entry {
     path: PathBuf,
@@ -174,10 +164,6 @@ fn remove_if_idle(path: &Path) -> bool {
     // The lock is held until the files are gone.
     let _ = super::remove(&super::validator_path(path));
     super::remove(path).is_ok()
-}
-
-fn full(problem: String) -> io::Error {
-    io::Error::new(io::ErrorKind::StorageFull, problem)
 }
 
 #[cfg(test)]
@@ -234,10 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn some_of_the_disk_stays_free() {
-        assert_eq!(fits_on_disk(90, 100, 10), Ok(()));
-        let refused = fits_on_disk(91, 100, 10).unwrap_err();
-        assert!(refused.contains("91 bytes are to come, 100 are free") && refused.contains("10 of them"), "{refused}");
+    fn what_the_disk_has_no_room_for_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let refused = room(folder.path(), u64::MAX).admits(1 << 60).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::StorageFull);

@@ -235,10 +235,12 @@ async fn the_original_is_read_where_its_copy_is_damaged() {
     let (mirror, backends) = test_mirror(Options::default());
     let copies = support::FileStore { path: path.clone(), original: Some(Arc::clone(&backends.blobs) as _) };
     let mirror = mirror.serving_from(Arc::new(copies));
-    std::fs::write(&path, "the wrong bytes").unwrap();
     backends.blobs.put(&held.blob, Payload::Bytes("the right bytes".into())).await.unwrap();
-    for (range, bytes) in [(None, "the right bytes"), (Some(4..9), "right")] {
-        assert_eq!(received(&mirror, &held, range).await.unwrap(), bytes.as_bytes());
+    for copied in ["the wrong bytes", "the right"] {
+        std::fs::write(&path, copied).unwrap();
+        for (range, bytes) in [(None, "the right bytes"), (Some(0..15), "the right bytes"), (Some(4..9), "right")] {
+            assert_eq!(received(&mirror, &held, range).await.unwrap(), bytes.as_bytes(), "{copied}");
+        }
     }
     backends.blobs.put(&held.blob, Payload::Bytes("other bad bytes".into())).await.unwrap();
     assert!(is_corrupt(&received(&mirror, &held, None).await), "the original is verified, too");
