@@ -75,13 +75,13 @@ impl BlobStore for LocalBlobStore {
 }
 
 /// Runs work that blocks, on the pool that is meant for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(Error::storage)?
 }
 
 /// What the operating system refused, and on which path.
 #[derive(Debug)]
-struct Trouble {
+pub(super) struct Trouble {
     attempt: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -89,7 +89,7 @@ struct Trouble {
 
 impl Trouble {
     /// For `map_err`: the attempt in words that follow "cannot", such as "open the blob".
-    fn with<'a>(attempt: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
+    pub(super) fn with<'a>(attempt: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
         move |source| Error::storage(Self { attempt, path: path.to_owned(), source })
     }
 }

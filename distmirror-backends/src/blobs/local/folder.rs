@@ -16,11 +16,10 @@ use distmirror_core::{
     blob::{blob_at, blob_path},
     durable::{OPEN, folder_of, make_folders, sync_folder},
 };
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use tokio::sync::mpsc;
 
 use super::Trouble;
-use crate::blobs::part_of;
+use crate::blobs::{open_from_memory, part_of};
 
 /// The directory in which the blobs are.
 #[derive(Debug)]
@@ -59,13 +58,10 @@ impl Folder {
         }
     }
 
-    /// Opens a blob whose directory entries the kernel has in memory (`RESOLVE_CACHED` of openat2(2)): that waits for no
-    /// disk, and costs less than a turn on the pool for work that blocks. `None` when [`get`](Self::get) must find out.
+    /// Opens a blob without waiting for a disk, if that can be done. `None` when [`get`](Self::get) must find out.
     pub(super) fn get_from_memory(&self, blob: &Sha256, range: Option<Range<u64>>) -> Option<Result<BlobRead>> {
         let path = self.root.join(blob_path(blob));
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat2(CWD, &path, flags, Mode::empty(), ResolveFlags::CACHED).ok()?;
-        Some(read_from(file.into(), &path, blob, range))
+        Some(read_from(open_from_memory(&path)?, &path, blob, range))
     }
 
     pub(super) fn stat(&self, blob: &Sha256) -> Result<Option<u64>> {
