@@ -1,7 +1,8 @@
-//! Serving beside nginx: the same files, the same clients, one after the other in one run.
+//! Serving beside nginx: the same files, the same clients, one after the other in one run; from a folder, from an object store,
+//! and from that with copies on local disk.
 //!
 //! ```sh
-//! cargo bench --bench serving          # takes about a minute; needs nginx and wrk
+//! cargo bench --bench serving          # takes some minutes; needs nginx, wrk and Garage
 //! ```
 //!
 //! Prints throughput and the processor time of the server alone. On a shared machine only the ratio means anything.
@@ -39,7 +40,38 @@ fn main() {
     large("distmirror, 1 GiB plain", mirror.pid(), &["-x", &mirror.proxy(), &format!("{}/large", nginx.url())]);
     small("nginx, 10 KiB keep-alive", nginx.pid(), nginx.port, "/small");
     small("distmirror, 10 KiB keep-alive", mirror.pid(), mirror.proxy_port, &format!("{}/small", nginx.url()));
+    from_s3(folder.path(), &nginx);
     println!("distmirror's resident memory: {idle_mib} MiB when idle, {} MiB now", resident_mib(mirror.pid()));
+}
+
+/// The large file from an object store: first as it comes from there, then with a copy on local disk.
+fn from_s3(folder: &Path, nginx: &Nginx) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let garage = runtime.block_on(testkit::garage());
+    let options: String = garage.options().iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+    for (what, cache) in
+        [("distmirror, 1 GiB from S3", ""), ("distmirror, 1 GiB hot from S3", "cache_bytes = \"4 GiB\"\n")]
+    {
+        let folder = folder.join(if cache.is_empty() { "s3" } else { "hot" });
+        fs::create_dir(&folder).expect("a folder");
+        let blobs = format!("[blobs]\nurl = {:?}\n{cache}[blobs.options]\n{options}", garage.fresh_url());
+        let mirror = Mirror::configured("serve", &folder, nginx.port, &blobs);
+        let url = format!("{}/large", nginx.url());
+        mirror.declare("file", &url, &["--wait"]);
+        let arguments = ["-x", &mirror.proxy(), &url];
+        if !cache.is_empty() {
+            large("distmirror, 1 GiB, becoming hot", mirror.pid(), &arguments);
+            wait_for_copy(&folder.join("data/cache"));
+        }
+        large(what, mirror.pid(), &arguments);
+    }
+}
+
+fn wait_for_copy(cache: &Path) {
+    let is_copy = |entry: fs::DirEntry| entry.file_name().len() == 64;
+    while !fs::read_dir(cache).expect("the folder of copies").any(|entry| entry.is_ok_and(is_copy)) {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 /// Downloads with curl to nowhere.

@@ -74,6 +74,10 @@ pub struct BlobsConfig {
     pub url: BackendUrl,
     /// What the object store's client is told, by its own names.
     pub options: BTreeMap<String, Secret>,
+    /// The most bytes of hot blobs that the proxy copies from an object store to local disk; 0 for none.
+    pub cache_bytes: u64,
+    /// The folder of these copies.
+    pub cache_dir: PathBuf,
 }
 
 /// `[ca]`
@@ -355,7 +359,12 @@ impl Config {
         let data_dir = data_dir.into();
         Self {
             catalog: CatalogConfig { url: sqlite_in(&data_dir), max_connections: 10, migrate: true },
-            blobs: BlobsConfig { url: BackendUrl::new(file_url(&data_dir.join("blobs"))), options: BTreeMap::new() },
+            blobs: BlobsConfig {
+                url: BackendUrl::new(file_url(&data_dir.join("blobs"))),
+                options: BTreeMap::new(),
+                cache_bytes: 0,
+                cache_dir: data_dir.join("cache"),
+            },
             ca: CaConfig {
                 certificate: data_dir.join("ca/certificate.pem"),
                 key: data_dir.join("ca/key.pem"),

@@ -11,7 +11,7 @@ use std::{future::Future, net::SocketAddr, path::Path, sync::Arc};
 
 use distmirror_admin::Admin;
 use distmirror_backends::{
-    blobs::{self, BlobOptions},
+    blobs::{self, BlobOptions, CacheOptions, CachedBlobStore},
     catalog::{CatalogOptions, SqlCatalog},
 };
 use distmirror_core::{
@@ -32,7 +32,7 @@ use self::{
     upstream::Upstream,
 };
 use crate::{
-    config::{Config, default_public_url},
+    config::{BlobsConfig, Config, default_public_url},
     telemetry,
 };
 
@@ -95,7 +95,8 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     let proxy_listeners = if roles.proxy { proxy::listeners(config).await? } else { Vec::new() };
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
     let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
-    let mirror = Arc::new(open(config).await?);
+    let mirror = open(config).await?;
+    let mirror = Arc::new(if roles.proxy { with_cache(config, mirror).await } else { mirror });
     let upstream = if roles.admin || roles.fetch { Some(Upstream::open(config)?) } else { None };
     let intake = match roles {
         Roles { fetch: true, .. } => Some(build_intake(config, &mirror)?),
@@ -274,6 +275,23 @@ async fn open_blobs(config: &Config) -> Result<Arc<dyn BlobStore>, Error> {
     let options = config.blobs.options.iter().map(|(key, value)| (key.clone(), value.expose().to_owned()));
     let options = BlobOptions { url: config.blobs.url.expose().to_owned(), options: options.collect() };
     blobs::open(&options).await.map_err(|error| Error::unavailable("blobs.url", &error))
+}
+
+/// Lets the mirror serve hot blobs from local disk, if that is configured. A cache that cannot be used keeps nobody from being
+/// served.
+async fn with_cache(config: &Config, mirror: Mirror) -> Mirror {
+    let BlobsConfig { cache_bytes: max_bytes, cache_dir, .. } = &config.blobs;
+    if *max_bytes == 0 {
+        return mirror;
+    }
+    let options = CacheOptions { folder: cache_dir.clone(), max_bytes: *max_bytes, keep_free: config.fetch.keep_free };
+    match CachedBlobStore::open(Arc::clone(mirror.blobs()), options).await {
+        Ok(cached) => mirror.serving_from(Arc::new(cached)),
+        Err(error) => {
+            tracing::error!(error = error.chain(), "blobs.cache_dir: nothing is kept on local disk");
+            mirror
+        }
+    }
 }
 
 /// What looks after what is stored.

@@ -40,6 +40,15 @@ fn describe() {
     describe_histogram!("distmirror_fetch_seconds", Unit::Seconds, "How long fetches took by outcome.");
     describe_counter!("distmirror_fetch_bytes_total", Unit::Bytes, "Bytes received from upstream.");
     describe_gauge!("distmirror_fetches_running", "Fetches that run now.");
+    describe_counter!("distmirror_blob_cache_hits_total", "Blobs that were read from a copy on local disk.");
+    describe_counter!(
+        "distmirror_blob_cache_misses_total",
+        "Blobs that were read from the object store behind the cache."
+    );
+    describe_counter!("distmirror_blob_cache_fills_total", "Copies of hot blobs that were made, by outcome.");
+    describe_counter!("distmirror_blob_cache_evictions_total", "Copies that went to make room.");
+    describe_counter!("distmirror_blob_cache_bad_copies_total", "Copies that were found damaged, and thrown away.");
+    describe_gauge!("distmirror_blob_cache_bytes", Unit::Bytes, "What copies take on disk, with those being made.");
     for name in [
         "distmirror_leaves_minted_total",
         "distmirror_misses_dropped_total",

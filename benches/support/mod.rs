@@ -23,10 +23,15 @@ impl Mirror {
     /// Starts it in a role (`serve` is all of them), with leave to fetch from this port of loopback. Its configuration is
     /// `distmirror.toml` in the folder, and its data `data` beside that.
     pub(crate) fn start(role: &str, folder: &Path, upstream_port: u16) -> Self {
+        Self::configured(role, folder, upstream_port, "")
+    }
+
+    /// The same with more sections in its configuration.
+    pub(crate) fn configured(role: &str, folder: &Path, upstream_port: u16, more: &str) -> Self {
         let (proxy_port, admin_port) = (free_port(), free_port());
         let configuration = format!(
             "data_dir = \"data\"\n[proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n[admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
-             [fetch]\nallow_addresses = [\"127.0.0.0/8:{upstream_port}\"]\n",
+             [fetch]\nallow_addresses = [\"127.0.0.0/8:{upstream_port}\"]\n{more}",
         );
         fs::write(folder.join("distmirror.toml"), configuration).expect("writes its configuration");
         let process = Process::spawn("distmirror", &mut binary(folder, &[role, "--config", "distmirror.toml"]));

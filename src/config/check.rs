@@ -17,6 +17,7 @@ pub(super) fn contradictions(config: &Config, settings: &mut Settings) {
     guarded(config, settings);
     users(config, settings);
     blob_options(config, settings);
+    cache(config, settings);
     files(config, settings);
 }
 
@@ -100,6 +101,14 @@ fn blob_options(config: &Config, settings: &mut Settings) {
         for problem in (BlobOptions { url, options }).problems() {
             settings.report(&format!("blobs.options.{name}"), problem.message);
         }
+    }
+}
+
+/// A folder is on local disk already.
+fn cache(config: &Config, settings: &mut Settings) {
+    if config.blobs.cache_bytes > 0 && config.blobs.url.expose().to_ascii_lowercase().starts_with("file:") {
+        let message = "copies what is in an object store, and `blobs.url` names a folder: leave it out";
+        settings.report("blobs.cache_bytes", message.to_owned());
     }
 }
 

@@ -33,6 +33,8 @@ fn catalog(settings: &mut Settings, catalog: &mut CatalogConfig) {
 
 fn blobs(settings: &mut Settings, blobs: &mut BlobsConfig) {
     settings.read_unless_empty("blobs.url", &mut blobs.url, text(parse::blobs_url));
+    settings.read("blobs.cache_bytes", &mut blobs.cache_bytes, size_or_none);
+    settings.read_unless_empty("blobs.cache_dir", &mut blobs.cache_dir, text(path));
     blobs.options = settings.read_section("blobs.options", |value| option(value).map(Secret::new));
 }
 

@@ -44,6 +44,7 @@ fn the_data_folder_moves_what_lives_in_it() {
     assert_eq!(config.catalog.url.expose(), "sqlite:///srv/a b%/catalog.db");
     assert_eq!(config.blobs.url.expose(), "file:///srv/a%20b%25/blobs");
     assert_eq!(config.ca.certificate, Path::new("/srv/a b%/ca/certificate.pem"));
+    assert_eq!(config.blobs.cache_dir, Path::new("/srv/a b%/cache"));
     assert_eq!(load("data_dir = \"/srv/x\"", &[]), Ok(Config::in_directory("/srv/x")));
 }
 
@@ -63,6 +64,8 @@ fn every_key_is_read() {
             migrate = false
             [blobs]
             url = "s3://bucket/prefix"
+            cache_bytes = "10 GiB"
+            cache_dir = "/fast/cache"
             options = {{ aws_endpoint = "http://s3:9000", aws_allow_http = true, aws_region = 1 }}
             [ca]
             certificate = "{pem}"
@@ -133,6 +136,7 @@ fn every_key_is_read() {
     assert_eq!(config.catalog.url.expose(), "postgres://user:pass@db/mirror");
     assert_eq!((config.catalog.max_connections, config.catalog.migrate), (20, false));
     assert_eq!(config.blobs.url.expose(), "s3://bucket/prefix");
+    assert_eq!((config.blobs.cache_bytes, config.blobs.cache_dir), (10 << 30, PathBuf::from("/fast/cache")));
     let options: Vec<_> = config.blobs.options.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
     assert_eq!(options, [("aws_allow_http", "true"), ("aws_endpoint", "http://s3:9000"), ("aws_region", "1")]);
     assert_eq!(config.ca, CaConfig { certificate: pem.into(), key: pem.into(), create: false });
@@ -394,6 +398,10 @@ fn backends_check_their_urls_and_options() {
         let found = problems(text, &[]);
         assert!(found.len() == 1 && found[0].starts_with(&format!("test.toml:{place}")), "{text}: {found:?}");
     }
+    let of_folder =
+        "1: blobs.cache_bytes: copies what is in an object store, and `blobs.url` names a folder: leave it out";
+    check("blobs.cache_bytes = 1\nblobs.url = \"FILE:///srv/blobs\"", &[of_folder]);
+    check("blobs.cache_bytes = \"1 GiB\"\nblobs.url = \"gs://b\"", &[]);
     for url in ["sqlite://x.db", "sqlite:///x.db", "postgresql://u@h:5433/d", "mysql://h/d", "mariadb://h/d"] {
         check(&format!("catalog.url = \"{url}\""), &[]);
     }

@@ -7,6 +7,7 @@ mod examples;
 mod guard;
 mod images;
 mod main_job;
+mod object_store;
 mod pages;
 mod proxy;
 mod sign_in;

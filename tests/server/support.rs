@@ -47,6 +47,7 @@ pub(crate) struct Reach {
     ports: Vec<u16>,
     trusted_roots: Vec<PathBuf>,
     is_patient: bool,
+    blobs: String,
     proxy: String,
     more: String,
 }
@@ -58,6 +59,7 @@ impl Reach {
         self.ports.extend(other.ports);
         self.trusted_roots.extend(other.trusted_roots);
         self.is_patient |= other.is_patient;
+        self.blobs += &other.blobs;
         self.proxy += &other.proxy;
         self.more += &other.more;
         self
@@ -72,6 +74,18 @@ impl Reach {
     /// May reach this port of this machine.
     pub(crate) fn reaching(mut self, port: u16) -> Self {
         self.ports.push(port);
+        self
+    }
+
+    /// Says this in `[blobs]`, too.
+    pub(crate) fn with_blobs(mut self, lines: &str) -> Self {
+        self.blobs += lines;
+        self
+    }
+
+    /// Hashes nothing again by itself, so that nothing is read but what clients ask for.
+    pub(crate) fn without_scrubs(mut self) -> Self {
+        self.more += "[upkeep]\nscrub = false\n";
         self
     }
 
@@ -293,7 +307,7 @@ fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port
     format!(
         "data_dir = {data:?}\n\
          [catalog]\nurl = {catalog:?}\n\
-         [blobs]\nurl = {blobs:?}\n[blobs.options]\n{options}\
+         [blobs]\nurl = {blobs:?}\n{more_blobs}[blobs.options]\n{options}\
          [proxy]\nlisten = [\"127.0.0.1:{proxy_port}\"]\n{proxy}\
          [admin]\nlisten = [\"127.0.0.1:{admin_port}\"]\n\
          [fetch]\nretries = 0\nidle_timeout = {idle:?}\nallow_addresses = {addresses:?}\ntrusted_roots = {roots:?}\n{more}",
@@ -301,6 +315,7 @@ fn configuration(backends: &Backends, folder: &Path, proxy_port: u16, admin_port
         idle = if reach.is_patient { "10m" } else { "5s" },
         catalog = backends.catalog,
         blobs = backends.blobs,
+        more_blobs = reach.blobs,
         addresses = addresses.collect::<Vec<_>>(),
         roots = reach.trusted_roots,
         proxy = reach.proxy,
