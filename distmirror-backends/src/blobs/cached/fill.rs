@@ -31,24 +31,19 @@ pub(super) fn begin(cached: &CachedBlobStore, blob: Sha256, size: u64) {
 }
 
 async fn fill(cached: &CachedBlobStore, filling: &Filling) -> Result<()> {
-    let Filling { blob, size, .. } = filling;
-    let read = cached.store.get(blob, None).await?;
-    let (BlobBody::Stream(body), true) = (read.body, read.size == *size) else {
-        return Err(Error::storage("what the store has of it changed meanwhile"));
-    };
-    copy(&cached.shelf, *blob, *size, body).await
-}
-
-async fn copy(shelf: &Arc<Shelf>, blob: Sha256, size: u64, body: ByteStream) -> Result<()> {
-    let mut body = body.fuse();
+    let (shelf, blob, size) = (&cached.shelf, filling.blob, filling.size);
+    // Before the store is asked: perhaps there is no room.
     let (part, file) = on_disk(shelf, move |shelf| shelf.begin_part(&blob, size)).await?;
+    let read = cached.store.get(&blob, None).await?;
+    let BlobBody::Stream(body) = read.body else { return Err(Error::storage("the store gave a file and no stream")) };
+    let mut body = body.fuse();
     let mut writer = Writer { file, hasher: PartHasher::new(Algorithm::Sha256), written: 0 };
     loop {
         let pieces = some_of(&mut body).await?;
         if pieces.is_empty() {
             break;
         }
-        writer = on_disk(shelf, move |_| writer.write(&pieces)).await?;
+        writer = on_disk(shelf, move |_| writer.write(size, &pieces)).await?;
     }
     writer.check(&blob, size)?;
     on_disk(shelf, move |shelf| shelf.add(&blob, part)).await
@@ -83,8 +78,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(mut self, pieces: &[Bytes]) -> io::Result<Self> {
+    /// Writes no more than there is room for.
+    fn write(mut self, size: u64, pieces: &[Bytes]) -> io::Result<Self> {
         for piece in pieces {
+            if self.written + piece.len() as u64 > size {
+                return Err(io::Error::other("the store sends more than it has"));
+            }
             self.file.write_all(piece)?;
             self.hasher.update(piece);
             self.written += piece.len() as u64;
