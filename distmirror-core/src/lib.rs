@@ -44,7 +44,7 @@ pub use crate::{
     fetcher::{Failure, Fetched, Fetcher, ProgressMeter, ResolvedTag, TagResolver},
     image::{ImageName, ImageReference, Platform, PlatformChoice, Registry, Repository},
     intake::{Intake, Received, Spool, SpoolLimits},
-    lease::{Job, Lease, LeaseRequest},
+    lease::{Backlog, Job, Lease, LeaseRequest},
     mirror::{Held, Mirror, Options, Resolution},
     miss::{Miss, MissReport},
     name::{ArtifactName, NameKey},
