@@ -40,7 +40,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
@@ -161,7 +161,9 @@ impl Attempt<'_> {
                 continue;
             }
             let renewal = self.bench.catalog.renew(&self.job.lease, after(lease_for), progress);
-            match in_time(lease_for, renewal).await {
+            let renewed = in_time(lease_for, renewal).await;
+            metrics::counter!("distmirror_lease_renewals_total", "outcome" => renewal_outcome(&renewed)).increment(1);
+            match renewed {
                 Ok(()) => (renewed_at, recorded, catalog_answers) = (Instant::now(), progress, true),
                 Err(Error::LeaseLost { .. }) => return,
                 Err(error) if catalog_answers => {
@@ -243,6 +245,14 @@ impl Attempt<'_> {
             Outcome::Failed => {}
             Outcome::Lost => tracing::warn!(%artifact, name, bytes, seconds, "left a fetch to another worker"),
         }
+    }
+}
+
+fn renewal_outcome(renewed: &Result<()>) -> &'static str {
+    match renewed {
+        Ok(()) => "ok",
+        Err(Error::LeaseLost { .. }) => "lost",
+        Err(_) => "failed",
     }
 }
 

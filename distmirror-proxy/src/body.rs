@@ -8,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -56,6 +57,14 @@ impl Body {
     /// The same, counted.
     pub(crate) fn counted(self, tally: Tally) -> Self {
         Self { tally: Some(tally), ..self }
+    }
+
+    /// The same, of an answer to what was asked at this time.
+    pub(crate) fn asked_at(mut self, at: Instant) -> Self {
+        if let Some(tally) = &mut self.tally {
+            tally.asked_at = Some(at);
+        }
+        self
     }
 
     fn of(source: Source) -> Self {

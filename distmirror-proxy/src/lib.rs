@@ -37,6 +37,7 @@ mod handshake;
 mod leaf;
 mod linger;
 mod listener;
+mod metrics;
 pub mod range;
 mod refusal;
 mod registry;
@@ -54,6 +55,7 @@ pub use crate::{
     authority::{CERTIFICATE_FILE, CertificateAuthority, KEY_FILE},
     body::Body,
     listener::{Entrance, Listener, bind},
+    metrics::describe_metrics,
     serve::Proxy,
 };
 

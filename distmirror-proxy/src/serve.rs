@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -32,6 +32,7 @@ use crate::{
     handshake::{self, Prefixed},
     linger::Lingering,
     listener::{Entrance, Listener, OwnHosts, meant_by_name},
+    metrics::{self, METRICS, Slot},
     refusal::{Code, Refusal},
     registry, site,
     tally::Tally,
@@ -69,6 +70,7 @@ impl Proxy {
         shutdown: impl Future<Output = ()>,
     ) {
         let slots = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        METRICS.connections_max.set(self.shared.options.max_connections as f64);
         let (stop, stopped) = watch::channel(());
         let mut tasks = JoinSet::new();
         for listener in listeners {
@@ -99,14 +101,16 @@ impl Proxy {
 }
 
 async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, mut stopped: watch::Receiver<()>) {
+    let came_in = metrics::accepted(listener.entrance);
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Some(slot) = free_slot(&slots).await else { return };
         let accepted = tokio::select! {
             accepted = listener.socket.accept() => accepted,
             _ = stopped.changed() => return,
         };
         match accepted {
             Ok((stream, client)) => {
+                came_in.increment(1);
                 let connection = Connection::new(Arc::clone(&shared), client, slot, stopped.clone());
                 tokio::spawn(connection.accepted(stream, listener.entrance));
             }
@@ -119,10 +123,21 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Semaphore>, 
     }
 }
 
+/// A place for one connection more; waits while there is none.
+async fn free_slot(slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    METRICS.full.increment(1);
+    Arc::clone(slots).acquire_owned().await.ok()
+}
+
 /// Reports gathered misses and uses now and then, and once more at the end.
 async fn report(shared: Arc<Shared>, mut drained: watch::Receiver<()>) {
     loop {
         let ended = tokio::time::timeout(shared.options.report_every, drained.changed()).await.is_ok();
+        shared.leaves.measure();
+        shared.mirror.measure_memory();
         if let Err(error) = shared.mirror.flush_misses().await {
             tracing::warn!(error = %error.chain(), "cannot report misses; they stay in memory");
         }
@@ -149,7 +164,7 @@ pub(crate) struct Connection {
     /// Told something when it is to end after what is running, and closed when it is to end at once.
     stopped: watch::Receiver<()>,
     /// Given back when nothing of this connection is left.
-    slot: Arc<OwnedSemaphorePermit>,
+    slot: Arc<Slot>,
 }
 
 impl Connection {
@@ -160,7 +175,7 @@ impl Connection {
         stopped: watch::Receiver<()>,
     ) -> Self {
         let is_admitted = access::admits(&shared.options.allow_clients, client.ip());
-        Self { shared, client, is_admitted, user: None, via: Via::Plain, stopped, slot: Arc::new(slot) }
+        Self { shared, client, is_admitted, user: None, via: Via::Plain, stopped, slot: Arc::new(Slot::taken(slot)) }
     }
 
     /// The same, with requests that mean something else.
@@ -259,10 +274,11 @@ impl Connection {
             let fields = request.headers().clone();
             return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));
         }
+        let asked_at = Instant::now();
         let (parts, body) = request.into_parts();
         discard(&parts.headers, body).await;
         let response = self.find(&parts).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers));
-        if parts.method == Method::HEAD { without_body(response) } else { response }
+        if parts.method == Method::HEAD { without_body(response) } else { response.map(|body| body.asked_at(asked_at)) }
     }
 
     async fn find(&self, parts: &Parts) -> Result<Response<Body>, Refusal> {
@@ -344,7 +360,14 @@ impl Connection {
     fn tally(&self, artifact: ArtifactId, parts: &Parts) -> Tally {
         let project = self.user(parts).and_then(|user| user.project.clone());
         let by = project.map_or_else(|| UsedBy::Client(self.client.ip().to_canonical()), UsedBy::Project);
-        Tally { mirror: Arc::clone(&self.shared.mirror), artifact, by, bytes: 0, slot: Arc::clone(&self.slot) }
+        Tally {
+            mirror: Arc::clone(&self.shared.mirror),
+            artifact,
+            by,
+            bytes: 0,
+            slot: Arc::clone(&self.slot),
+            asked_at: None,
+        }
     }
 
     pub(crate) fn withheld(&self, artifact: &Artifact) -> Refusal {

@@ -1,10 +1,11 @@
 //! What an answer is counted as: one use of its artifact, with as many bytes as the connection took.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use distmirror_core::{ArtifactId, Mirror, UsedBy};
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
+
+use crate::metrics::{METRICS, Slot};
 
 /// Counts what is sent of an artifact, and notes it at the end, whatever kind of end that is: a body is dropped when all of it
 /// was handed over, and when the connection broke.
@@ -14,18 +15,24 @@ pub(crate) struct Tally {
     pub(crate) by: UsedBy,
     pub(crate) bytes: u64,
     /// Whoever waits for the slots of all connections has waited for what is noted here.
-    pub(crate) slot: Arc<OwnedSemaphorePermit>,
+    pub(crate) slot: Arc<Slot>,
+    /// When it was asked for, until the first bytes are sent.
+    pub(crate) asked_at: Option<Instant>,
 }
 
 impl Tally {
     /// So many bytes more were handed to the connection.
     pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+        if let Some(asked_at) = self.asked_at.take() {
+            METRICS.first_byte.record(asked_at.elapsed());
+        }
     }
 }
 
 impl Drop for Tally {
     fn drop(&mut self) {
+        METRICS.sent_bytes.increment(self.bytes);
         self.mirror.used(self.artifact, self.by.clone(), self.bytes, Timestamp::now());
     }
 }

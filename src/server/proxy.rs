@@ -4,10 +4,12 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use distmirror_core::Sha256;
 use distmirror_proxy::{Entrance, Listener, Options, User};
-use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{Error, bind, upstream::read_secret_file};
-use crate::config::{Config, PasswordSource, ProxyUser, default_public_url};
+use crate::{
+    config::{Config, PasswordSource, ProxyUser, default_public_url},
+    telemetry::Metrics,
+};
 
 /// Binds everything at which the proxy listens.
 pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
@@ -22,14 +24,14 @@ pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
 }
 
 /// How the proxy behaves.
-pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Result<Options, Error> {
+pub(super) fn options(config: &Config, metrics: Metrics) -> Result<Options, Error> {
     Ok(Options {
         admin_url: super::admin_url(config),
         public_url: config.proxy.public_url.is_some().then(|| proxy_url(config)),
         own_authorities: own_authorities(config),
         allow_clients: config.proxy.allow_clients.clone(),
         users: users(config)?,
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || metrics.text()),
         ..Options::default()
     })
 }

@@ -6,6 +6,7 @@ mod examples;
 mod guard;
 mod images;
 mod main_job;
+mod metrics;
 mod pages;
 mod proxy;
 mod sign_in;

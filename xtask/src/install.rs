@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 24] = [
+const DEBIAN: [(&str, &str); 25] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
@@ -28,6 +28,7 @@ const DEBIAN: [(&str, &str); 24] = [
     ("nginx", "nginx"),
     ("wrk", "wrk"),
     ("strace", "strace"),
+    ("promtool", "prometheus"),
     ("ip", "iproute2"),
     ("node", "nodejs"),
     ("npm", "npm"),

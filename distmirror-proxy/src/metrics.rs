@@ -1,0 +1,173 @@
+//! What is counted of the proxy. Everything that a request touches is looked up once, when the first one is counted: the recorder
+//! has to be installed by then.
+
+use std::sync::LazyLock;
+
+use http::{Response, StatusCode};
+use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{body::Body, listener::Entrance, refusal::Code};
+
+/// The metrics of all proxies of this process.
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
+
+/// Describes the metrics of the proxy, and shows zero for what was not counted yet. To be called once, after the recorder is
+/// installed.
+pub fn describe_metrics() {
+    describe_counter!(
+        "distmirror_proxy_responses_total",
+        "Answers of the proxy by code and status; `hit` is an artifact in service."
+    );
+    describe_counter!("distmirror_proxy_sent_bytes_total", Unit::Bytes, "Bytes of artifacts that connections took.");
+    describe_histogram!(
+        "distmirror_proxy_first_byte_seconds",
+        Unit::Seconds,
+        "From the head of a request to the first bytes of the artifact."
+    );
+    describe_gauge!("distmirror_proxy_connections", "Connections that are open.");
+    describe_gauge!("distmirror_proxy_connections_max", "The most connections that may be open.");
+    describe_counter!("distmirror_proxy_connections_total", "Connections that were accepted, by entrance.");
+    describe_counter!(
+        "distmirror_proxy_connections_full_total",
+        "How often a listener stopped accepting because as many connections were open as may be."
+    );
+    describe_counter!("distmirror_handshakes_total", "TLS handshakes by outcome.");
+    describe_histogram!("distmirror_handshake_seconds", Unit::Seconds, "How long TLS handshakes took, by outcome.");
+    describe_counter!("distmirror_leaves_minted_total", "Leaf certificates signed.");
+    describe_histogram!("distmirror_leaf_mint_seconds", Unit::Seconds, "How long making a leaf certificate took.");
+    describe_counter!(
+        "distmirror_leaf_lookups_total",
+        "Leaf certificates that were needed: a `hit` was there already."
+    );
+    describe_gauge!("distmirror_leaves_cached", "Leaf certificates that are remembered.");
+    LazyLock::force(&METRICS);
+}
+
+/// Counts an answer.
+pub(crate) fn answered(code: &'static str, response: Response<Body>) -> Response<Body> {
+    METRICS.responses.of(code, response.status()).increment(1);
+    response
+}
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    responses: Responses,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) first_byte: Histogram,
+    connections: Gauge,
+    pub(crate) connections_max: Gauge,
+    pub(crate) full: Counter,
+    handshakes: Outcomes,
+    pub(crate) minted: Counter,
+    pub(crate) mint_seconds: Histogram,
+    pub(crate) leaf_hits: Counter,
+    pub(crate) leaf_misses: Counter,
+    pub(crate) leaves_cached: Gauge,
+}
+
+impl Metrics {
+    fn register() -> Self {
+        for entrance in Entrance::ALL {
+            accepted(entrance).absolute(0);
+        }
+        let lookups = |outcome| metrics::counter!("distmirror_leaf_lookups_total", "outcome" => outcome);
+        Self {
+            responses: Responses::register(),
+            sent_bytes: metrics::counter!("distmirror_proxy_sent_bytes_total"),
+            first_byte: metrics::histogram!("distmirror_proxy_first_byte_seconds"),
+            connections: metrics::gauge!("distmirror_proxy_connections"),
+            connections_max: metrics::gauge!("distmirror_proxy_connections_max"),
+            full: metrics::counter!("distmirror_proxy_connections_full_total"),
+            handshakes: Outcomes::register(),
+            minted: metrics::counter!("distmirror_leaves_minted_total"),
+            mint_seconds: metrics::histogram!("distmirror_leaf_mint_seconds"),
+            leaf_hits: lookups("hit"),
+            leaf_misses: lookups("miss"),
+            leaves_cached: metrics::gauge!("distmirror_leaves_cached"),
+        }
+    }
+
+    /// Counts a handshake that took so long.
+    pub(crate) fn shaken(&self, is_ok: bool, seconds: f64) {
+        let (count, duration) = if is_ok { &self.handshakes.ok } else { &self.handshakes.failed };
+        count.increment(1);
+        duration.record(seconds);
+    }
+}
+
+/// Counts of connections that came in at an entrance.
+pub(crate) fn accepted(entrance: Entrance) -> Counter {
+    metrics::counter!("distmirror_proxy_connections_total", "entrance" => entrance.as_str())
+}
+
+/// Counts of answers, hits first.
+#[derive(Debug)]
+struct Responses(Vec<((&'static str, StatusCode), Counter)>);
+
+impl Responses {
+    fn register() -> Self {
+        let hits = [
+            StatusCode::OK,
+            StatusCode::PARTIAL_CONTENT,
+            StatusCode::NOT_MODIFIED,
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            StatusCode::PRECONDITION_FAILED,
+        ];
+        let others = [("tunnel", StatusCode::OK), ("registry", StatusCode::OK), ("page", StatusCode::OK)];
+        let not_ready = ("page", StatusCode::SERVICE_UNAVAILABLE);
+        let refusals = Code::ALL.map(|code| (code.name(), code.status()));
+        let mut known: Vec<((&'static str, StatusCode), Counter)> = Vec::new();
+        for (code, status) in
+            hits.map(|status| ("hit", status)).into_iter().chain(others).chain([not_ready]).chain(refusals)
+        {
+            known.push(((code, status), Self::counter(code, status)));
+        }
+        Self(known)
+    }
+
+    fn of(&self, code: &'static str, status: StatusCode) -> Counter {
+        let known = self.0.iter().find(|(known, _)| *known == (code, status));
+        known.map_or_else(|| Self::counter(code, status), |(_, counter)| counter.clone())
+    }
+
+    fn counter(code: &'static str, status: StatusCode) -> Counter {
+        metrics::counter!("distmirror_proxy_responses_total", "code" => code, "status" => status.as_str().to_owned())
+    }
+}
+
+/// How many handshakes ended in a way, and how long they took.
+#[derive(Debug)]
+struct Outcomes {
+    ok: (Counter, Histogram),
+    failed: (Counter, Histogram),
+}
+
+impl Outcomes {
+    fn register() -> Self {
+        let of = |outcome| {
+            let count = metrics::counter!("distmirror_handshakes_total", "outcome" => outcome);
+            (count, metrics::histogram!("distmirror_handshake_seconds", "outcome" => outcome))
+        };
+        Self { ok: of("ok"), failed: of("failed") }
+    }
+}
+
+/// The place that a connection takes among all that may be open. Shown as long as it is taken.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    pub(crate) fn taken(permit: OwnedSemaphorePermit) -> Self {
+        METRICS.connections.increment(1);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        METRICS.connections.decrement(1);
+    }
+}
