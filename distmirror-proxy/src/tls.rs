@@ -46,6 +46,8 @@ impl Leaves {
 
     /// Shows how many leaves are remembered.
     pub(crate) fn measure(&self) {
+        // The count is brought up to date by this, or by many look-ups.
+        self.known.run_pending_tasks();
         METRICS.leaves_cached.set(self.known.entry_count() as f64);
     }
 

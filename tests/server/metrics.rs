@@ -94,6 +94,7 @@ async fn what_happened_is_counted_and_every_metric_is_documented() {
                 && shown.value("distmirror_usage_recorded_total") == 4.0
                 && shown.value("distmirror_misses_recorded_total") == 1.0
                 && shown.value("distmirror_leaves_cached") == 1.0
+                && shown.value("distmirror_artifacts_cached") == 1.0
         })
         .await;
         assert_eq!(promtool(&["check", "metrics"], &text).await.as_deref(), Ok(""), "{text}");

@@ -8,6 +8,8 @@ use crate::{Result, State};
 impl Mirror {
     /// Shows what this process has in memory. Costs nothing to speak of.
     pub fn measure_memory(&self) {
+        // The count is brought up to date by this, or by many look-ups.
+        self.present.run_pending_tasks();
         metrics::gauge!("distmirror_artifacts_cached").set(self.present.entry_count() as f64);
         metrics::gauge!("distmirror_misses_gathered").set(self.misses.len() as f64);
         metrics::gauge!("distmirror_usage_gathered").set(self.usage.len() as f64);
