@@ -12,18 +12,19 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use distmirror_core::{BlobBody, ByteStream, Error};
+use distmirror_core::{ArtifactId, BlobBody, ByteStream, Error};
 use http_body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
-use crate::tally::Tally;
+use crate::{access_log::Exchange, tally::Tally};
 
 /// The body of an answer.
 #[derive(Debug)]
 pub struct Body {
     source: Source,
     tally: Option<Tally>,
+    exchange: Option<Box<Exchange>>,
 }
 
 enum Source {
@@ -67,8 +68,18 @@ impl Body {
         self
     }
 
+    /// The artifact that it is of, if it is counted.
+    pub(crate) fn artifact(&self) -> Option<ArtifactId> {
+        self.tally.as_ref().map(|tally| tally.artifact)
+    }
+
+    /// The same, told of in the end.
+    pub(crate) fn told_of(self, exchange: Box<Exchange>) -> Self {
+        Self { exchange: Some(exchange), ..self }
+    }
+
     fn of(source: Source) -> Self {
-        Self { source, tally: None }
+        Self { source, tally: None, exchange: None }
     }
 }
 
@@ -86,6 +97,9 @@ impl http_body::Body for Body {
         };
         if let (Some(Ok(bytes)), Some(tally)) = (&piece, &mut self.tally) {
             tally.add(bytes.len());
+        }
+        if let (Some(Ok(bytes)), Some(exchange)) = (&piece, &mut self.exchange) {
+            exchange.add(bytes.len());
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }

@@ -24,6 +24,7 @@
 //! ```
 
 mod access;
+mod access_log;
 mod answer;
 mod authority;
 mod body;

@@ -7,7 +7,12 @@ use http::{Response, StatusCode};
 use metrics::{Counter, Gauge, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{body::Body, listener::Entrance, refusal::Code};
+use crate::{
+    access_log::{self, CountedAs},
+    body::Body,
+    listener::Entrance,
+    refusal::Code,
+};
 
 /// The metrics of all proxies of this process.
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
@@ -45,8 +50,11 @@ pub fn describe_metrics() {
 }
 
 /// Counts an answer.
-pub(crate) fn answered(code: &'static str, response: Response<Body>) -> Response<Body> {
+pub(crate) fn answered(code: &'static str, mut response: Response<Body>) -> Response<Body> {
     METRICS.responses.of(code, response.status()).increment(1);
+    if access_log::is_wanted() {
+        response.extensions_mut().insert(CountedAs(code));
+    }
     response
 }
 

@@ -25,7 +25,9 @@ use tokio::{
 };
 
 use crate::{
-    CertificateAuthority, Options, User, access, answer,
+    CertificateAuthority, Options, User, access,
+    access_log::Exchange,
+    answer,
     body::Body,
     connect,
     face::{self, Face, Via},
@@ -160,7 +162,7 @@ pub(crate) struct Connection {
     /// Who opened the tunnel that this is, if somebody signed in for it.
     user: Option<User>,
     /// How its requests are meant.
-    via: Via,
+    pub(crate) via: Via,
     /// Told something when it is to end after what is running, and closed when it is to end at once.
     stopped: watch::Receiver<()>,
     /// Given back when nothing of this connection is left.
@@ -265,8 +267,18 @@ impl Connection {
         builder
     }
 
-    /// The one path of a request.
+    /// Answers a request, and tells of it if somebody wants to know.
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (request, exchange) = Exchange::begin(self, request);
+        let response = self.respond(request).await;
+        match exchange {
+            Some(exchange) => exchange.end_with(response),
+            None => response,
+        }
+    }
+
+    /// The one path of a request.
+    async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         if !self.is_admitted {
             return Refusal::not_admitted(self.client.ip()).into_response(request.headers());
         }
@@ -314,7 +326,7 @@ impl Connection {
     }
 
     /// Who asks, as far as somebody signed in: for the tunnel, or with the request itself.
-    fn user(&self, parts: &Parts) -> Option<&User> {
+    pub(crate) fn user(&self, parts: &Parts) -> Option<&User> {
         if !self.via.is_to_the_proxy() {
             return self.user.as_ref();
         }
