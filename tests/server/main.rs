@@ -1,6 +1,7 @@
 //! The whole server from outside: the binary, started as people start it, with real clients and real backends.
 
 mod crash;
+mod deploy;
 mod entrances;
 mod examples;
 mod guard;
