@@ -1,12 +1,15 @@
-//! Metrics: the recorder behind the `metrics` facade that all crates count with, and the text of `/metrics`. Each crate has the
+//! Metrics and traces: the recorder behind the `metrics` facade that all crates count with, and the text of `/metrics`. Each crate has the
 //! words for what it counts.
 
 mod process;
+mod traces;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use metrics::{describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+pub(crate) use self::traces::Traces;
 
 /// The metrics of this process.
 #[derive(Clone)]
@@ -32,6 +35,13 @@ impl Metrics {
         metrics::set_global_recorder(recorder)?;
         gauge!("distmirror_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
         describe_gauge!("distmirror_build_info", "The version that runs; always 1.");
+        describe_counter!(
+            "distmirror_trace_spans_total",
+            "Spans that were sent to the collector of traces, or dropped."
+        );
+        for outcome in ["sent", "dropped"] {
+            counter!("distmirror_trace_spans_total", "outcome" => outcome).absolute(0);
+        }
         let upkeep = handle.clone();
         tokio::spawn(async move {
             loop {

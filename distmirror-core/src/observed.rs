@@ -3,8 +3,23 @@
 mod blob_store;
 mod catalog;
 
+use tracing::{Level, Span, field};
+
 pub use self::{blob_store::ObservedBlobStore, catalog::ObservedCatalog};
 use crate::Result;
+
+/// A span for an operation, as a part of what it is done for; what is done for nobody in particular has none.
+fn span(backend: &str, operation: &str) -> Span {
+    if !tracing::span_enabled!(Level::TRACE) || Span::current().is_none() {
+        return Span::none();
+    }
+    tracing::trace_span!(
+        "operation",
+        otel.name = format!("{backend} {operation}"),
+        otel.kind = "client",
+        distmirror.outcome = field::Empty
+    )
+}
 
 /// How an operation ended: with what was asked for, with an answer that says no, or with none.
 fn outcome<T>(result: &Result<T>) -> &'static str {

@@ -15,6 +15,7 @@ use distmirror_core::{
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::{WorkerOptions, backoff};
@@ -54,7 +55,21 @@ impl Bench {
     pub(crate) async fn work(&self, job: &Job) -> Outcome {
         let attempt = Attempt { bench: self, job, name: job.artifact.name.redacted(), meter: ProgressMeter::default() };
         let started = Instant::now();
-        let outcome = attempt.run().await;
+        let span = tracing::trace_span!(
+            "fetch",
+            distmirror.artifact = %job.artifact.id,
+            distmirror.name = attempt.name,
+            distmirror.attempt = i64::from(job.attempt),
+            distmirror.outcome = field::Empty,
+            distmirror.bytes = field::Empty,
+            otel.status_code = field::Empty,
+        );
+        let outcome = attempt.run().instrument(span.clone()).await;
+        span.record("distmirror.outcome", outcome.as_str());
+        span.record("distmirror.bytes", i64::try_from(attempt.meter.progress().bytes).unwrap_or(i64::MAX));
+        if outcome == Outcome::Failed {
+            span.record("otel.status_code", "ERROR");
+        }
         let seconds = started.elapsed().as_secs_f64();
         attempt.log(outcome, seconds);
         metrics::counter!("distmirror_fetches_total", "outcome" => outcome.as_str()).increment(1);

@@ -1,13 +1,13 @@
-//! What is told of a request once its answer has ended: a line in the log, if somebody wants it.
+//! What is told of a request once its answer has ended: a line in the log, and a span for traces, if somebody wants them.
 //!
 //! It names the artifact, without secrets, and of other pages the path: nothing of what stands in a query, in a field or before an
-//! `@`, and nothing of what makes no sense. When nobody wants the line, a request costs one look at a flag.
+//! `@`, and nothing of what makes no sense. When nobody wants it, a request costs two looks at a flag.
 
 use std::{net::IpAddr, time::Instant};
 
 use distmirror_core::ArtifactId;
 use http::{Method, Request, Response, StatusCode, request::Parts};
-use tracing::Level;
+use tracing::{Level, Span, field};
 
 use crate::{
     body::Body,
@@ -17,7 +17,7 @@ use crate::{
 
 /// Whether each request is told of: `log.level = "info,distmirror_proxy::access_log=debug"`.
 pub(crate) fn is_wanted() -> bool {
-    tracing::enabled!(Level::DEBUG)
+    tracing::event_enabled!(Level::DEBUG) || tracing::span_enabled!(Level::TRACE)
 }
 
 /// By which code an answer was counted. Left in its extensions, as long as somebody wants to know.
@@ -27,6 +27,7 @@ pub(crate) struct CountedAs(pub(crate) &'static str);
 /// A request and its answer, told of when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    span: Span,
     asked_at: Instant,
     client: IpAddr,
     user: Option<String>,
@@ -50,7 +51,21 @@ impl Exchange {
 
     fn of(connection: &Connection, parts: &Parts) -> Self {
         let (face, name) = connection.asked_for(parts);
+        let span = tracing::trace_span!(
+            "request",
+            otel.name = format!("{} {face}", parts.method),
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            http.request.method = %parts.method,
+            http.response.status_code = field::Empty,
+            http.response.body.size = field::Empty,
+            client.address = %connection.client.ip().to_canonical(),
+            distmirror.name = name,
+            distmirror.code = field::Empty,
+            distmirror.artifact = field::Empty,
+        );
         Self {
+            span,
             asked_at: Instant::now(),
             client: connection.client.ip().to_canonical(),
             user: connection.user(parts).map(|user| user.name.clone()),
@@ -60,6 +75,11 @@ impl Exchange {
             answer: None,
             bytes: 0,
         }
+    }
+
+    /// The span in which it is answered.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
     }
 
     /// Tells of it when the body of this answer has ended.
@@ -77,14 +97,24 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Self { client, user, method, face, name, bytes, .. } = self;
+        let Self { client, user, method, face, name, bytes, .. } = &*self;
         let (status, code, artifact) = match self.answer {
             Some((status, code, artifact)) => (status.as_u16(), code, artifact),
             // The client was gone before there was one.
             None => (0, "none", None),
         };
+        // OpenTelemetry knows signed numbers only, and writes others as text.
+        self.span.record("http.response.status_code", i64::from(status));
+        self.span.record("http.response.body.size", i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        self.span.record("distmirror.code", code);
+        if let Some(artifact) = artifact {
+            self.span.record("distmirror.artifact", field::display(artifact));
+        }
+        if status >= 500 {
+            self.span.record("otel.status_code", "ERROR");
+        }
         tracing::debug!(
-            %client, user, %method, face, name, status, code, artifact = artifact.map(tracing::field::display),
+            %client, user, %method, face, name, status, code, artifact = artifact.map(field::display),
             bytes, seconds = self.asked_at.elapsed().as_secs_f64(), "answered"
         );
     }

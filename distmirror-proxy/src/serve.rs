@@ -24,6 +24,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use tracing::Instrument;
+
 use crate::{
     CertificateAuthority, Options, User, access,
     access_log::Exchange,
@@ -270,11 +272,9 @@ impl Connection {
     /// Answers a request, and tells of it if somebody wants to know.
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (request, exchange) = Exchange::begin(self, request);
-        let response = self.respond(request).await;
-        match exchange {
-            Some(exchange) => exchange.end_with(response),
-            None => response,
-        }
+        let Some(exchange) = exchange else { return self.respond(request).await };
+        let response = Box::pin(self.respond(request).instrument(exchange.span())).await;
+        exchange.end_with(response)
     }
 
     /// The one path of a request.

@@ -121,6 +121,9 @@ fn every_key_is_read() {
             [log]
             format = "json"
             level = "info,distmirror_proxy=debug"
+            [telemetry]
+            otlp_endpoint = "http://collector.test:4318/"
+            trace_percent = 5
             "#
         ),
         &[],
@@ -139,6 +142,8 @@ fn every_key_is_read() {
     assert_eq!(config.admin.allowed_hosts, ["Mirror.example.com", "10.0.0.1:8080"]);
     check_fetch(&config.fetch, pem);
     check_upkeep(&config.upkeep);
+    let endpoint = Some("http://collector.test:4318".to_owned());
+    assert_eq!(config.telemetry, TelemetryConfig { otlp_endpoint: endpoint, trace_percent: 5 });
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
 }
 

@@ -15,6 +15,7 @@
 
 mod authority;
 mod browser;
+mod collector;
 mod containerd;
 mod curl;
 mod forward_proxy;
@@ -33,6 +34,7 @@ mod strace;
 mod upstream;
 
 pub use browser::Browser;
+pub use collector::{Collector, collector, collector_at};
 pub use containerd::{Containerd, containerd};
 pub use curl::{CurlOutput, curl};
 pub use forward_proxy::{ForwardProxy, forward_proxy};

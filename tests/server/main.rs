@@ -15,4 +15,5 @@ mod secrets;
 mod sign_in;
 mod support;
 mod survival;
+mod traces;
 mod usage;

@@ -46,6 +46,8 @@ const DEBIAN: [(&str, &str); 25] = [
 const PYTHON: &str = "/usr/bin/python3";
 
 const MOTO: &str = "5.2.5";
+/// The definition of OTLP, as Python reads it.
+const OPENTELEMETRY_PROTO: &str = "1.45.2";
 const AZURITE: &str = "3.35.0";
 const GARAGE: &str = "2.5.0";
 
@@ -53,6 +55,7 @@ const GARAGE: &str = "2.5.0";
 pub(crate) fn install() -> Outcome {
     step("Debian packages", install_debian)?;
     step("moto, an S3 and GCS look-alike", install_moto)?;
+    step("OpenTelemetry's definition of OTLP, for a collector", install_opentelemetry_proto)?;
     step("Azurite, Microsoft's own Azure Blob emulator", install_azurite)?;
     step("Garage, an S3 server", install_garage)?;
     step("cargo-nextest, the test runner", install_nextest)
@@ -113,6 +116,17 @@ fn install_moto() -> Outcome {
     create_directory(&tools_directory())?;
     run_quietly(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&environment))?;
     run_quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet", &format!("moto[server]=={MOTO}")]))
+}
+
+/// Beside moto, whose environment is there by now.
+fn install_opentelemetry_proto() -> Outcome {
+    let python = tools_directory().join("venv/bin/python");
+    let version = "import importlib.metadata as m; print(m.version('opentelemetry-proto'))";
+    if prints(Command::new(&python).args(["-c", version]), OPENTELEMETRY_PROTO) {
+        return Ok(());
+    }
+    let package = format!("opentelemetry-proto=={OPENTELEMETRY_PROTO}");
+    run_quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet", &package]))
 }
 
 fn install_azurite() -> Outcome {

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use metrics::Histogram;
 
-use super::outcome;
+use tracing::Instrument;
+
+use super::{outcome, span};
 use crate::{BlobRead, BlobStat, BlobStore, Payload, Result, Sha256};
 
 /// A blob store of which each operation is timed, until its first answer: what is read of a blob after that is up to who reads.
@@ -58,7 +60,9 @@ impl Timings {
 
     async fn timed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let started = Instant::now();
-        let result = work.await;
+        let span = span("blob store", self.operation);
+        let result = work.instrument(span.clone()).await;
+        span.record("distmirror.outcome", outcome(&result));
         match outcome(&result) {
             "ok" => self.ok.record(started.elapsed()),
             other => histogram(self.operation, other).record(started.elapsed()),

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::outcome;
+use tracing::Instrument;
+
+use super::{outcome, span};
 use crate::{Catalog, Result, catalog::CatalogWrapper};
 
 /// A catalog of which each operation is timed.
@@ -29,8 +31,10 @@ impl CatalogWrapper for ObservedCatalog {
         work: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let started = Instant::now();
-        let result = work.await;
+        let span = span("catalog", operation);
+        let result = work.instrument(span.clone()).await;
         let labels = [("operation", operation), ("outcome", outcome(&result))];
+        span.record("distmirror.outcome", outcome(&result));
         metrics::histogram!("distmirror_catalog_operation_seconds", &labels).record(started.elapsed());
         result
     }
