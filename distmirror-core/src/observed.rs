@@ -29,3 +29,28 @@ fn outcome<T>(result: &Result<T>) -> &'static str {
         Err(_) => "refused",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Error, Sha256, conformance, memory::MemoryCatalog};
+
+    #[tokio::test]
+    async fn a_catalog_that_is_watched_keeps_every_promise() {
+        conformance::catalog(async || Arc::new(ObservedCatalog::new(Arc::new(MemoryCatalog::new())))).await;
+    }
+
+    #[test]
+    fn a_no_is_not_trouble() {
+        for (result, expected) in [
+            (Ok(()), "ok"),
+            (Err(Error::BlobMissing { blob: Sha256::of(b"") }), "refused"),
+            (Err(Error::catalog("away")), "unavailable"),
+            (Err(Error::storage("away")), "unavailable"),
+        ] {
+            assert_eq!(outcome(&result), expected);
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub fn describe_metrics() {
 
 /// Counts an answer.
 pub(crate) fn answered(code: &'static str, mut response: Response<Body>) -> Response<Body> {
-    METRICS.responses.of(code, response.status()).increment(1);
+    METRICS.responses.count(code, response.status());
     if access_log::is_wanted() {
         response.extensions_mut().insert(CountedAs(code));
     }
@@ -122,21 +122,22 @@ impl Responses {
             StatusCode::RANGE_NOT_SATISFIABLE,
             StatusCode::PRECONDITION_FAILED,
         ];
-        let others = [("tunnel", StatusCode::OK), ("registry", StatusCode::OK), ("page", StatusCode::OK)];
-        let not_ready = ("page", StatusCode::SERVICE_UNAVAILABLE);
+        let others = [
+            ("tunnel", StatusCode::OK),
+            ("registry", StatusCode::OK),
+            ("page", StatusCode::OK),
+            ("page", StatusCode::SERVICE_UNAVAILABLE),
+        ];
         let refusals = Code::ALL.map(|code| (code.name(), code.status()));
-        let mut known: Vec<((&'static str, StatusCode), Counter)> = Vec::new();
-        for (code, status) in
-            hits.map(|status| ("hit", status)).into_iter().chain(others).chain([not_ready]).chain(refusals)
-        {
-            known.push(((code, status), Self::counter(code, status)));
-        }
-        Self(known)
+        let known = hits.map(|status| ("hit", status)).into_iter().chain(others).chain(refusals);
+        Self(known.map(|(code, status)| ((code, status), Self::counter(code, status))).collect())
     }
 
-    fn of(&self, code: &'static str, status: StatusCode) -> Counter {
-        let known = self.0.iter().find(|(known, _)| *known == (code, status));
-        known.map_or_else(|| Self::counter(code, status), |(_, counter)| counter.clone())
+    fn count(&self, code: &'static str, status: StatusCode) {
+        match self.0.iter().find(|(known, _)| *known == (code, status)) {
+            Some((_, counter)) => counter.increment(1),
+            None => Self::counter(code, status).increment(1),
+        }
     }
 
     fn counter(code: &'static str, status: StatusCode) -> Counter {
