@@ -54,6 +54,8 @@ pub struct Config {
     pub upkeep: UpkeepConfig,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// What else is told of what happens.
+    pub telemetry: TelemetryConfig,
 }
 
 /// `[catalog]`
@@ -318,6 +320,21 @@ pub enum LogFormat {
     Json,
 }
 
+/// `[telemetry]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// The URL of a collector that takes traces by OTLP, without `/v1/traces`; `None`: there are none.
+    pub otlp_endpoint: Option<String>,
+    /// Of how many requests in a hundred there is a trace.
+    pub trace_percent: u32,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, trace_percent: 100 }
+    }
+}
+
 impl Config {
     /// Reads the configuration: the defaults, over them the file, over that the environment, over that the data folder of
     /// the command line. Of the environment, only names that begin with `DISTMIRROR__` count; see [`environment`].
@@ -381,6 +398,7 @@ impl Config {
             fetch: FetchConfig::default(),
             upkeep: UpkeepConfig::default(),
             log: LogConfig { format: LogFormat::Text, level: "info".to_owned() },
+            telemetry: TelemetryConfig::default(),
         }
     }
 }

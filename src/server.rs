@@ -4,6 +4,7 @@
 //! address is bound first. On SIGTERM or SIGINT nothing new is taken up, what runs may end within limits, and the process
 //! exits.
 
+mod observe;
 mod proxy;
 mod upstream;
 
@@ -15,11 +16,13 @@ use distmirror_backends::{
     catalog::{CatalogOptions, SqlCatalog},
 };
 use distmirror_core::{
-    BlobStore, Catalog, Fetcher, Intake, Mirror, SpoolLimits, durable::make_folders, upkeep::Damage,
+    BlobStore, Catalog, Fetcher, Intake, Mirror, SpoolLimits,
+    durable::make_folders,
+    observed::{ObservedBlobStore, ObservedCatalog},
+    upkeep::Damage,
 };
 use distmirror_fetch::{OnceReport, RollingScrub, ScrubOptions, UpstreamWatch, WatchOptions, WorkerOptions, Workers};
 use distmirror_proxy::{CertificateAuthority, Proxy};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -33,7 +36,7 @@ use self::{
 };
 use crate::{
     config::{BlobsConfig, Config, default_public_url},
-    telemetry,
+    telemetry::Metrics,
 };
 
 /// Which roles a process has.
@@ -91,11 +94,17 @@ impl Error {
 /// [`Error`] before anything is served.
 pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> Result<(), Error> {
     harden();
-    let metrics = telemetry::install().map_err(|error| Error::unavailable("metrics", &error))?;
+    let metrics = Metrics::install().map_err(|error| Error::unavailable("metrics", &error))?;
+    observe::describe_metrics(roles);
     let proxy_listeners = if roles.proxy { proxy::listeners(config).await? } else { Vec::new() };
     let admin_listeners = bind("admin.listen", if roles.admin { &config.admin.listen } else { &[] }).await?;
     let authority = if roles.proxy { Some(load_authority(config)?) } else { None };
-    let mirror = open(config).await?;
+    let catalog = Arc::new(open_catalog(config, config.catalog.migrate).await?);
+    let metrics = metrics.showing({
+        let catalog = Arc::clone(&catalog);
+        move || catalog.show_connections()
+    });
+    let mirror = open_over(config, catalog).await?;
     let mirror = Arc::new(if roles.proxy { with_cache(config, mirror).await } else { mirror });
     let upstream = if roles.admin || roles.fetch { Some(Upstream::open(config)?) } else { None };
     let intake = match roles {
@@ -140,6 +149,9 @@ pub async fn run(config: &Config, roles: Roles, announce: impl FnOnce(&str)) -> 
     if let Some(proxy) = proxy {
         let stopped = until(&stopped);
         running.spawn(async move { proxy.serve(proxy_listeners, stopped).await });
+    }
+    if roles.admin || roles.fetch {
+        running.spawn(observe::measure(Arc::clone(&mirror), until(&stopped)));
     }
     if let Some(workers) = workers {
         let stopped = until(&stopped);
@@ -254,9 +266,12 @@ fn create_data_folder(config: &Config) {
 }
 
 async fn open(config: &Config) -> Result<Mirror, Error> {
-    create_data_folder(config);
-    let catalog: Arc<dyn Catalog> = Arc::new(open_catalog(config, config.catalog.migrate).await?);
-    let blobs = open_blobs(config).await?;
+    open_over(config, Arc::new(open_catalog(config, config.catalog.migrate).await?)).await
+}
+
+async fn open_over(config: &Config, catalog: Arc<dyn Catalog>) -> Result<Mirror, Error> {
+    let catalog = Arc::new(ObservedCatalog::new(catalog));
+    let blobs = Arc::new(ObservedBlobStore::new(open_blobs(config).await?));
     let options = distmirror_core::Options {
         require_checksum: config.fetch.require_checksum,
         ..distmirror_core::Options::default()
@@ -265,6 +280,7 @@ async fn open(config: &Config) -> Result<Mirror, Error> {
 }
 
 async fn open_catalog(config: &Config, migrate: bool) -> Result<SqlCatalog, Error> {
+    create_data_folder(config);
     let url = config.catalog.url.expose().to_owned();
     let options = CatalogOptions { url, max_connections: config.catalog.max_connections, migrate };
     // Boxed: the compiler gives up on the size of a future that holds all of this one.
@@ -346,7 +362,7 @@ fn build_admin(
     upstream: &Upstream,
     intake: Option<Intake>,
     authority: Option<&CertificateAuthority>,
-    metrics: &PrometheusHandle,
+    metrics: &Metrics,
 ) -> Result<Admin, Error> {
     // An admin process of its own shows the certificate if it finds it, and never makes another authority.
     let found = || std::fs::read_to_string(&config.ca.certificate).unwrap_or_default();
@@ -361,7 +377,7 @@ fn build_admin(
         scrub_bytes_per_second: Some(config.upkeep.scrub_rate),
     };
     let metrics = metrics.clone();
-    let admin = Admin::new(Arc::clone(mirror), options, Arc::new(move || metrics.render()));
+    let admin = Admin::new(Arc::clone(mirror), options, Arc::new(move || metrics.text()));
     admin.map_err(|error| Error::configuration("admin", &error))
 }
 

@@ -1,65 +1,81 @@
-//! Metrics: the recorder behind the `metrics` facade that all crates count with, and the words for what they count.
+//! Metrics and traces: the recorder behind the `metrics` facade that all crates count with, and the text of `/metrics`. Each crate has the
+//! words for what it counts.
 
-use std::time::Duration;
+mod process;
+mod traces;
 
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use std::{fmt, sync::Arc, time::Duration};
 
-/// Installs the recorder of this process; the handle writes the text of `/metrics`.
-///
-/// # Errors
-/// When the process has a recorder already.
-pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
-    let recorder = PrometheusBuilder::new().set_buckets(&FETCH_SECONDS)?.build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder)?;
-    describe();
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP_EVERY).await;
-            upkeep.run_upkeep();
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+pub(crate) use self::traces::Traces;
+
+/// The metrics of this process.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    recorder: PrometheusHandle,
+    /// Sets the gauges that are only looked at when somebody asks.
+    show: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Metrics {
+    /// Installs the recorder of this process, before anything is counted. To be called in a runtime.
+    ///
+    /// # Errors
+    /// When the process has a recorder already.
+    pub(crate) fn install() -> Result<Self, BuildError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&MOMENTS)?
+            .set_buckets_for_metric(Matcher::Full("distmirror_fetch_seconds".to_owned()), &FETCHES)?
+            .set_buckets_for_metric(Matcher::Full("distmirror_catalog_operation_seconds".to_owned()), &OPERATIONS)?
+            .build_recorder();
+        let handle = recorder.handle();
+        process::begin();
+        metrics::set_global_recorder(recorder)?;
+        gauge!("distmirror_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
+        describe_gauge!("distmirror_build_info", "The version that runs; always 1.");
+        describe_counter!(
+            "distmirror_trace_spans_total",
+            "Spans that were sent to the collector of traces, or dropped."
+        );
+        for outcome in ["sent", "dropped"] {
+            counter!("distmirror_trace_spans_total", "outcome" => outcome).absolute(0);
         }
-    });
-    Ok(handle)
-}
-
-/// Says what is counted, and shows zero for what was not counted yet, so that an alarm can tell zero from absence.
-fn describe() {
-    gauge!("distmirror_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
-    describe_gauge!("distmirror_build_info", "The version that runs; always 1.");
-    describe_counter!("distmirror_proxy_responses_total", "Answers of the proxy by code; `hit` is a present artifact.");
-    for code in ["hit", "undeclared", "pending", "fetch_failed"] {
-        counter!("distmirror_proxy_responses_total", "code" => code).absolute(0);
+        let upkeep = handle.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP_EVERY).await;
+                upkeep.run_upkeep();
+            }
+        });
+        Ok(Self { recorder: handle, show: Arc::new(|| {}) })
     }
-    describe_counter!("distmirror_handshakes_total", "TLS handshakes inside CONNECT by outcome.");
-    describe_counter!("distmirror_leaves_minted_total", "Leaf certificates signed.");
-    describe_counter!("distmirror_misses_dropped_total", "Undeclared names that were not recorded, for want of room.");
-    describe_counter!("distmirror_usage_dropped_total", "Requests that were not counted as usage, for want of room.");
-    describe_counter!("distmirror_fetches_total", "Ended fetches by outcome.");
-    describe_histogram!("distmirror_fetch_seconds", Unit::Seconds, "How long fetches took by outcome.");
-    describe_counter!("distmirror_fetch_bytes_total", Unit::Bytes, "Bytes received from upstream.");
-    describe_gauge!("distmirror_fetches_running", "Fetches that run now.");
-    describe_counter!("distmirror_blob_cache_hits_total", "Blobs that were read from a copy on local disk.");
-    describe_counter!(
-        "distmirror_blob_cache_misses_total",
-        "Blobs that were read from the object store behind the cache."
-    );
-    describe_counter!("distmirror_blob_cache_fills_total", "Copies of hot blobs that were made, by outcome.");
-    describe_counter!("distmirror_blob_cache_evictions_total", "Copies that went to make room.");
-    describe_counter!("distmirror_blob_cache_bad_copies_total", "Copies that were found damaged, and thrown away.");
-    describe_gauge!("distmirror_blob_cache_bytes", Unit::Bytes, "What copies take on disk, with those being made.");
-    for name in [
-        "distmirror_leaves_minted_total",
-        "distmirror_misses_dropped_total",
-        "distmirror_usage_dropped_total",
-        "distmirror_fetch_bytes_total",
-    ] {
-        counter!(name).absolute(0);
+
+    /// The same, with gauges to be set each time somebody asks.
+    pub(crate) fn showing(self, show: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { show: Arc::new(show), ..self }
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) fn text(&self) -> String {
+        (self.show)();
+        self.recorder.render() + &process::text()
     }
 }
 
-/// The bounds of the buckets that durations are counted in, in seconds.
-const FETCH_SECONDS: [f64; 10] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0];
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The bounds of the buckets in which durations are counted, in seconds: of what a client waits for,
+const MOMENTS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// of operations of the catalog, which are many,
+const OPERATIONS: [f64; 8] = [0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 2.0, 5.0];
+/// and of fetches.
+const FETCHES: [f64; 10] = [0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0];
 
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);

@@ -1,8 +1,8 @@
 //! Where blobs live: a directory, or an object store that speaks S3 or is Google's or Azure's, opened from a URL.
 //!
 //! A directory is used through the operating system, so that a spooled file is moved into place and a blob is handed out
-//! as an open file; the others through the `object_store` crate, perhaps with copies on local disk before them. No row anywhere says where a blob is: see [`blob_path`].
-//! Start reading at [`open`].
+//! as an open file; the others through the `object_store` crate, perhaps with copies on local disk before them. No row anywhere
+//! says where a blob is: see [`blob_path`]. Start reading at [`open`].
 //!
 //! [`blob_path`]: distmirror_core::blob::blob_path
 
@@ -24,7 +24,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use url::Url;
 
 pub use self::{
-    cached::{CacheOptions, CachedBlobStore},
+    cached::{CacheOptions, CachedBlobStore, describe_cache_metrics},
     local::LocalBlobStore,
     remote::RemoteBlobStore,
 };

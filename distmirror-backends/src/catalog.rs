@@ -13,6 +13,7 @@ mod fetches;
 mod images;
 mod ledger;
 mod location;
+mod pools;
 mod rows;
 mod schema;
 mod totals;
@@ -25,6 +26,7 @@ use distmirror_core::{Error, Result};
 use sea_orm::{DatabaseConnection, DbBackend};
 use tokio::sync::Mutex;
 
+pub use self::pools::describe_metrics;
 use self::{completions::Waiting, location::Location, totals::TotalsCache};
 
 /// How to open a [`SqlCatalog`].

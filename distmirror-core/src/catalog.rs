@@ -4,6 +4,7 @@
 //! registry faces, [`Fetches`] for workers, [`Ledger`] for what was missed, what was used and what was done, [`Upkeep`] for scrubs and watches. Implementers find the decisions that all catalogs share in [`rules`].
 
 pub mod rules;
+mod wrapper;
 
 use std::{collections::HashMap, fmt};
 
@@ -11,10 +12,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+pub use self::wrapper::CatalogWrapper;
 use crate::{
-    Artifact, ArtifactId, DailyUsage, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease, LeaseRequest,
-    Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result, Scrub,
-    Sha256, State, StoredBlob, Totals, Usage, UsageBatch, Watch, WatchStatus,
+    Artifact, ArtifactId, Backlog, DailyUsage, Declaration, Declared, Digest, Failure, Fetched, Job, Kind, Lease,
+    LeaseRequest, Miss, MissReport, NameKey, NewDeclaration, Page, PageRequest, Progress, Registry, Repository, Result,
+    Scrub, Sha256, State, StoredBlob, Totals, Usage, UsageBatch, Watch, WatchStatus,
 };
 
 /// Which artifacts a list shows. An empty filter shows all.
@@ -142,10 +144,14 @@ pub struct RepositoryTotals {
 /// 4. A present artifact is never handed out again, unless its stored bytes are damaged or it is an image of which more is
 ///    wanted. It stays present throughout; `complete` adds blobs to it and takes none away, and its content never changes.
 /// 5. If more of an image is wanted when it is completed than was when it was leased, it is due again.
+/// 6. `backlog` counts exactly what `lease` would hand out at that time to who asks for everything.
 #[async_trait]
 pub trait Fetches: fmt::Debug + Send + Sync + 'static {
     /// Hands out jobs that are due, those that are longest due first.
     async fn lease(&self, request: &LeaseRequest, now: Timestamp) -> Result<Vec<Job>>;
+
+    /// How much is due.
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog>;
 
     /// Keeps the lease until `expires_at` and records how far the fetch is.
     async fn renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Result<()>;

@@ -31,6 +31,15 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
+/// How much work waits for workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// How many artifacts are due.
+    pub due: u64,
+    /// Since when the one that is longest due is.
+    pub oldest_due_at: Option<Timestamp>,
+}
+
 /// A fetch to be done.
 #[derive(Debug, Clone)]
 pub struct Job {

@@ -23,9 +23,11 @@ pub mod image;
 pub mod intake;
 pub mod lease;
 pub mod memory;
+mod metrics;
 pub mod mirror;
 pub mod miss;
 pub mod name;
+pub mod observed;
 pub mod page;
 pub mod preflight;
 pub mod upkeep;
@@ -45,7 +47,8 @@ pub use crate::{
     fetcher::{Failure, Fetched, Fetcher, ProgressMeter, ResolvedTag, TagResolver},
     image::{ImageName, ImageReference, Platform, PlatformChoice, Registry, Repository},
     intake::{Intake, Received, Spool, SpoolLimits},
-    lease::{Job, Lease, LeaseRequest},
+    lease::{Backlog, Job, Lease, LeaseRequest},
+    metrics::{describe_metrics, describe_upkeep_metrics},
     mirror::{Held, Mirror, Options, Resolution},
     miss::{Miss, MissReport},
     name::{ArtifactName, NameKey},

@@ -4,6 +4,7 @@
 //! away; an entry is checked against the catalog every few seconds, so that quarantine by another process takes effect.
 
 mod images;
+mod measure;
 mod misses;
 mod scrub;
 mod usage;
@@ -19,6 +20,7 @@ use std::{
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use metrics::Counter;
 use moka::sync::Cache;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -142,6 +144,7 @@ pub struct Mirror {
     present: Cache<NameKey, Arc<Remembered>>,
     /// Registries and repositories of which images were declared; no declaration ever goes away.
     with_images: Cache<NameKey, ()>,
+    lookups: Lookups,
     verifier: Verifier,
     misses: GatheredMisses,
     usage: GatheredUsage,
@@ -152,6 +155,20 @@ pub struct Mirror {
 struct Remembered {
     held: Arc<Held>,
     checked_at_ms: AtomicU64,
+}
+
+/// Counts what answered. Looked up once: every request is counted.
+#[derive(Debug)]
+struct Lookups {
+    from_memory: Counter,
+    in_catalog: Counter,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        let by = |source| metrics::counter!("distmirror_artifact_lookups_total", "source" => source);
+        Self { from_memory: by("memory"), in_catalog: by("catalog") }
+    }
 }
 
 impl Mirror {
@@ -168,6 +185,7 @@ impl Mirror {
             started: Instant::now(),
             present,
             with_images,
+            lookups: Lookups::default(),
             verifier,
             misses: GatheredMisses::default(),
             usage: GatheredUsage::default(),
@@ -437,15 +455,20 @@ impl Mirror {
     where
         F: Future<Output = Result<Resolution>>,
     {
-        let Some(remembered) = self.present.get(&key) else { return self.remember(key, look_up().await?) };
+        let Some(remembered) = self.present.get(&key) else {
+            self.lookups.in_catalog.increment(1);
+            return self.remember(key, look_up().await?);
+        };
         let now = self.elapsed_ms();
         let due = now.saturating_sub(remembered.checked_at_ms.load(Ordering::Relaxed))
             >= self.options.revalidate_after.as_millis() as u64;
         if !due {
+            self.lookups.from_memory.increment(1);
             return Ok(Resolution::Present(Arc::clone(&remembered.held)));
         }
         // Set first: while the catalog is slow, one request waits for it and the others do not.
         remembered.checked_at_ms.store(now, Ordering::Relaxed);
+        self.lookups.in_catalog.increment(1);
         match tokio::time::timeout(self.options.revalidate_within, look_up()).await {
             Ok(Ok(resolution)) => self.remember(key, resolution),
             Ok(Err(_)) | Err(_) => Ok(Resolution::Present(Arc::clone(&remembered.held))),

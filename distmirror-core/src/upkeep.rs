@@ -109,7 +109,8 @@ pub enum WatchStatus {
 }
 
 impl WatchStatus {
-    const ALL: [Self; 4] = [Self::Same, Self::Gone, Self::Changed, Self::Unknown];
+    /// Every status.
+    pub const ALL: [Self; 4] = [Self::Same, Self::Gone, Self::Changed, Self::Unknown];
 
     /// The word for it everywhere.
     pub fn as_str(self) -> &'static str {

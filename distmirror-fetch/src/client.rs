@@ -19,6 +19,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::time::timeout;
+use tracing::{Instrument, field};
 
 use crate::{
     AddressPolicy, Error, FetchOptions, OutboundProxy,
@@ -151,8 +152,20 @@ impl UpstreamClient {
         if let Some(authorization) = self.proxy.as_ref().and_then(|proxy| proxy.authorization_for(uri)) {
             request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization);
         }
-        match timeout(self.header_timeout, self.send(request)).await {
-            Ok(Ok(response)) => Ok(response),
+        let span = tracing::trace_span!(
+            "upstream",
+            otel.name = %method,
+            otel.kind = "client",
+            http.request.method = %method,
+            url.full = uri.redacted(),
+            server.address = %uri.authority().host,
+            http.response.status_code = field::Empty,
+        );
+        match timeout(self.header_timeout, self.send(request)).instrument(span.clone()).await {
+            Ok(Ok(response)) => {
+                span.record("http.response.status_code", i64::from(response.status().as_u16()));
+                Ok(response)
+            }
             Ok(Err(error)) => Err(Failure::because(attempted(), cause(&error))),
             Err(_) => Err(Failure::new(format!(
                 "{}: timed out, no header of an answer within {:?}",

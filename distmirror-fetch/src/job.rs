@@ -15,6 +15,7 @@ use distmirror_core::{
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::{WorkerOptions, backoff};
@@ -40,7 +41,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed",
@@ -54,7 +55,21 @@ impl Bench {
     pub(crate) async fn work(&self, job: &Job) -> Outcome {
         let attempt = Attempt { bench: self, job, name: job.artifact.name.redacted(), meter: ProgressMeter::default() };
         let started = Instant::now();
-        let outcome = attempt.run().await;
+        let span = tracing::trace_span!(
+            "fetch",
+            distmirror.artifact = %job.artifact.id,
+            distmirror.name = attempt.name,
+            distmirror.attempt = i64::from(job.attempt),
+            distmirror.outcome = field::Empty,
+            distmirror.bytes = field::Empty,
+            otel.status_code = field::Empty,
+        );
+        let outcome = attempt.run().instrument(span.clone()).await;
+        span.record("distmirror.outcome", outcome.as_str());
+        span.record("distmirror.bytes", i64::try_from(attempt.meter.progress().bytes).unwrap_or(i64::MAX));
+        if outcome == Outcome::Failed {
+            span.record("otel.status_code", "ERROR");
+        }
         let seconds = started.elapsed().as_secs_f64();
         attempt.log(outcome, seconds);
         metrics::counter!("distmirror_fetches_total", "outcome" => outcome.as_str()).increment(1);
@@ -161,7 +176,9 @@ impl Attempt<'_> {
                 continue;
             }
             let renewal = self.bench.catalog.renew(&self.job.lease, after(lease_for), progress);
-            match in_time(lease_for, renewal).await {
+            let renewed = in_time(lease_for, renewal).await;
+            metrics::counter!("distmirror_lease_renewals_total", "outcome" => renewal_outcome(&renewed)).increment(1);
+            match renewed {
                 Ok(()) => (renewed_at, recorded, catalog_answers) = (Instant::now(), progress, true),
                 Err(Error::LeaseLost { .. }) => return,
                 Err(error) if catalog_answers => {
@@ -243,6 +260,14 @@ impl Attempt<'_> {
             Outcome::Failed => {}
             Outcome::Lost => tracing::warn!(%artifact, name, bytes, seconds, "left a fetch to another worker"),
         }
+    }
+}
+
+fn renewal_outcome(renewed: &Result<()>) -> &'static str {
+    match renewed {
+        Ok(()) => "ok",
+        Err(Error::LeaseLost { .. }) => "lost",
+        Err(_) => "failed",
     }
 }
 

@@ -14,6 +14,7 @@ mod guard;
 mod headers;
 mod image;
 mod job;
+mod metrics;
 mod options;
 mod outbound;
 mod redirect;
@@ -33,6 +34,7 @@ pub use crate::{
     file::{FileFetcher, FileOptions},
     guard::{AddressPolicy, Refusal, is_public},
     image::{ImageFetcher, ImageOptions},
+    metrics::describe_metrics,
     options::{FetchOptions, WorkerOptions},
     outbound::OutboundProxy,
     upkeep::{RollingScrub, ScrubOptions},

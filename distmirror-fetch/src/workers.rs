@@ -123,6 +123,7 @@ impl Workers {
             // Whoever waits longer would get leases that have expired.
             let jobs = job::in_time(lease_for, self.bench.catalog.lease(&request, Timestamp::now())).await?;
             let all_there_is = jobs.len() < limit;
+            metrics::counter!("distmirror_leases_taken_total").increment(jobs.len() as u64);
             for job in jobs {
                 running.resting.rest(job.artifact.name.host(), self.options().per_host_pause, Instant::now());
                 running.start(&self.bench, job);

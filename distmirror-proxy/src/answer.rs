@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use crate::{
     body::Body,
     condition::{self, Outcome, Validators},
+    metrics::answered,
     range::{self, Wanted},
     refusal::Refusal,
 };
@@ -124,9 +125,8 @@ fn empty(status: StatusCode, mut fields: HeaderMap) -> Response<Body> {
 }
 
 fn respond(status: StatusCode, fields: HeaderMap, body: Body) -> Response<Body> {
-    metrics::counter!("distmirror_proxy_responses_total", "code" => "hit").increment(1);
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = fields;
-    response
+    answered("hit", response)
 }

@@ -8,21 +8,23 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
-use distmirror_core::{BlobBody, BlobRead, ByteStream, Error, Original};
+use distmirror_core::{ArtifactId, BlobBody, BlobRead, ByteStream, Error, Original};
 use http_body::{Frame, SizeHint};
 use rustix::io::ReadWriteFlags;
 use tokio::task::JoinHandle;
 
-use crate::tally::Tally;
+use crate::{access_log::Exchange, tally::Tally};
 
 /// The body of an answer.
 #[derive(Debug)]
 pub struct Body {
     source: Source,
     tally: Option<Tally>,
+    exchange: Option<Box<Exchange>>,
 }
 
 enum Source {
@@ -57,8 +59,26 @@ impl Body {
         Self { tally: Some(tally), ..self }
     }
 
+    /// The same, of an answer to what was asked at this time.
+    pub(crate) fn asked_at(mut self, at: Instant) -> Self {
+        if let Some(tally) = &mut self.tally {
+            tally.asked_at = Some(at);
+        }
+        self
+    }
+
+    /// The artifact that it is of, if it is counted.
+    pub(crate) fn artifact(&self) -> Option<ArtifactId> {
+        self.tally.as_ref().map(|tally| tally.artifact)
+    }
+
+    /// The same, told of in the end.
+    pub(crate) fn told_of(self, exchange: Box<Exchange>) -> Self {
+        Self { exchange: Some(exchange), ..self }
+    }
+
     fn of(source: Source) -> Self {
-        Self { source, tally: None }
+        Self { source, tally: None, exchange: None }
     }
 }
 
@@ -110,6 +130,9 @@ impl http_body::Body for Body {
         let piece = ready!(self.source.poll_piece(context));
         if let (Some(Ok(bytes)), Some(tally)) = (&piece, &mut self.tally) {
             tally.add(bytes.len());
+        }
+        if let (Some(Ok(bytes)), Some(exchange)) = (&piece, &mut self.exchange) {
+            exchange.add(bytes.len());
         }
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }

@@ -15,6 +15,7 @@ use crate::{
     handshake::{self, Prefixed},
     linger::Lingering,
     listener::Meant,
+    metrics::answered,
     refusal::Refusal,
     serve::Connection,
 };
@@ -30,7 +31,7 @@ pub(crate) fn accept(connection: &Connection, request: Request<Incoming>) -> Res
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::OK;
-    Ok(response)
+    Ok(answered("tunnel", response))
 }
 
 /// The authority of the request, which must name a port (RFC 9110 section 9.3.6).

@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::{Buf, Bytes};
@@ -14,6 +15,7 @@ use tokio_rustls::{LazyConfigAcceptor, rustls::server::Acceptor, server::TlsStre
 use crate::{
     face::Via,
     listener::Meant,
+    metrics::METRICS,
     refusal::Refusal,
     serve::{Connection, Shared},
 };
@@ -30,11 +32,11 @@ pub(crate) async fn serve<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let started = Instant::now();
     let in_time = connection.shared.options.handshake_timeout;
     let shaken = tokio::time::timeout(in_time, handshake(&connection.shared, stream, meant)).await;
     let shaken = shaken.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no handshake in time")));
-    let outcome = if shaken.is_ok() { "ok" } else { "failed" };
-    metrics::counter!("distmirror_handshakes_total", "outcome" => outcome).increment(1);
+    METRICS.shaken(shaken.is_ok(), started.elapsed().as_secs_f64());
     let (stream, via) = shaken?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     connection.via(via).serve(stream, is_http2).await;

@@ -24,6 +24,7 @@
 //! ```
 
 mod access;
+mod access_log;
 mod activity;
 mod answer;
 mod authority;
@@ -38,6 +39,7 @@ mod handshake;
 mod leaf;
 mod linger;
 mod listener;
+mod metrics;
 pub mod range;
 mod refusal;
 mod registry;
@@ -56,6 +58,7 @@ pub use crate::{
     authority::{CERTIFICATE_FILE, CertificateAuthority, KEY_FILE},
     body::Body,
     listener::{Entrance, Listener, bind},
+    metrics::describe_metrics,
     serve::Proxy,
 };
 

@@ -25,6 +25,21 @@ pub enum Entrance {
     TransparentHttps,
 }
 
+impl Entrance {
+    /// Every entrance.
+    pub const ALL: [Self; 4] = [Self::Proxy, Self::ProxyTls, Self::TransparentHttp, Self::TransparentHttps];
+
+    /// The word for it in the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::ProxyTls => "proxy_tls",
+            Self::TransparentHttp => "transparent_http",
+            Self::TransparentHttps => "transparent_https",
+        }
+    }
+}
+
 /// A bound socket, and what its connections are.
 #[derive(Debug)]
 pub struct Listener {

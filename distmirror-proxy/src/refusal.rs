@@ -13,7 +13,7 @@ use distmirror_core::{Artifact, ArtifactId, ArtifactName, Error, State};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use jiff::Timestamp;
 
-use crate::body::Body;
+use crate::{body::Body, metrics::answered};
 
 /// The field by which clients know the protocol of a registry.
 pub(crate) const API_VERSION: (&str, &str) = ("docker-distribution-api-version", "registry/2.0");
@@ -55,6 +55,32 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub(crate) const ALL: [Self; 22] = [
+        Self::Undeclared,
+        Self::UnknownDigest,
+        Self::Pending,
+        Self::FetchFailed,
+        Self::StorageUnavailable,
+        Self::CatalogUnavailable,
+        Self::BlobMissing,
+        Self::BlobCorrupt,
+        Self::Quarantined,
+        Self::MethodNotAllowed,
+        Self::Misdirected,
+        Self::BadRequest,
+        Self::UriTooLong,
+        Self::NoSuchPage,
+        Self::NotAdmitted,
+        Self::SignInAtProxy,
+        Self::SignInAtSite,
+        Self::Denied,
+        Self::ManifestUnknown,
+        Self::BlobUnknown,
+        Self::NameInvalid,
+        Self::DigestInvalid,
+    ];
+
     /// The code for programs, the status, and the error type of RFC 9209 section 2.3.
     fn row(self) -> (&'static str, StatusCode, &'static str) {
         match self {
@@ -136,6 +162,10 @@ impl Code {
 
     pub(crate) fn name(self) -> &'static str {
         self.row().0
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        self.row().1
     }
 
     /// What the client, or the person behind it, can do beyond what the detail says.
@@ -302,8 +332,7 @@ impl Refusal {
         if let Some(seconds) = self.retry_after_s {
             fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        metrics::counter!("distmirror_proxy_responses_total", "code" => code).increment(1);
-        response
+        answered(code, response)
     }
 
     /// The answer as it stands in HTTP/1.1, for a client whose request is not read and whose connection ends.

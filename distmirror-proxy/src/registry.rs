@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::{
     body::Body,
     face::{RegistryRequest, Wanted, registry::uri_of_tag},
+    metrics::answered,
     refusal::{API_VERSION, Code, Refusal},
     serve::Connection,
     site,
@@ -246,8 +247,7 @@ fn json(body: impl Into<bytes::Bytes>) -> Response<Body> {
 }
 
 fn typed(content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
-    metrics::counter!("distmirror_proxy_responses_total", "code" => "registry").increment(1);
-    site::typed(content_type, body)
+    answered("registry", site::typed(content_type, body))
 }
 
 /// What whoever insists on a token gets: always the same, for nothing.

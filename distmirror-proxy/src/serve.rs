@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -25,8 +25,11 @@ use tokio::{
     task::JoinSet,
 };
 
+use tracing::Instrument;
+
 use crate::{
     CertificateAuthority, Options, User, access,
+    access_log::Exchange,
     activity::{Watched, Work},
     answer,
     body::Body,
@@ -35,6 +38,7 @@ use crate::{
     handshake::{self, Prefixed},
     linger::Lingering,
     listener::{Entrance, Listener, OwnHosts, limit_stalls, meant_by_name},
+    metrics::{self, METRICS},
     refusal::{Code, Refusal},
     registry, site,
     slots::{Hush, Slot, Slots},
@@ -73,6 +77,7 @@ impl Proxy {
         shutdown: impl Future<Output = ()>,
     ) {
         let options = &self.shared.options;
+        METRICS.connections_max.set(options.max_connections as f64);
         let slots = Slots::new(options.max_connections, options.max_connections_per_address);
         let (stop, stopped) = watch::channel(());
         let mut tasks = JoinSet::new();
@@ -103,6 +108,7 @@ impl Proxy {
 }
 
 async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Slots>, mut stopped: watch::Receiver<()>) {
+    let came_in = metrics::accepted(listener.entrance);
     let complaints = Hush::default();
     loop {
         let accepted = tokio::select! {
@@ -112,6 +118,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Slots>, mut 
         match accepted {
             Ok((stream, client)) => match slots.take(client.ip()) {
                 Ok(slot) => {
+                    came_in.increment(1);
                     let connection = Connection::new(Arc::clone(&shared), client, slot, stopped.clone());
                     tokio::spawn(connection.accepted(stream, listener.entrance));
                 }
@@ -133,6 +140,8 @@ async fn accept(shared: Arc<Shared>, listener: Listener, slots: Arc<Slots>, mut 
 async fn report(shared: Arc<Shared>, mut drained: watch::Receiver<()>) {
     loop {
         let ended = tokio::time::timeout(shared.options.report_every, drained.changed()).await.is_ok();
+        shared.leaves.measure();
+        shared.mirror.measure_memory();
         if let Err(error) = shared.mirror.flush_misses().await {
             tracing::warn!(error = %error.chain(), "cannot report misses; they stay in memory");
         }
@@ -155,7 +164,7 @@ pub(crate) struct Connection {
     /// Who opened the tunnel that this is, if somebody signed in for it.
     user: Option<User>,
     /// How its requests are meant.
-    via: Via,
+    pub(crate) via: Via,
     /// Told something when it is to end after what is running, and closed when it is to end at once.
     stopped: watch::Receiver<()>,
     /// Given back when nothing of this connection is left.
@@ -262,8 +271,16 @@ impl Connection {
         builder
     }
 
-    /// The one path of a request.
+    /// Answers a request, and tells of it if somebody wants to know.
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let (request, exchange) = Exchange::begin(self, request);
+        let Some(exchange) = exchange else { return self.respond(request).await };
+        let response = Box::pin(self.respond(request).instrument(exchange.span())).await;
+        exchange.end_with(response)
+    }
+
+    /// The one path of a request.
+    async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         if !self.is_admitted {
             return Refusal::not_admitted(self.client.ip()).into_response(request.headers());
         }
@@ -271,10 +288,11 @@ impl Connection {
             let fields = request.headers().clone();
             return connect::accept(self, request).unwrap_or_else(|refusal| refusal.into_response(&fields));
         }
+        let asked_at = Instant::now();
         let (parts, body) = request.into_parts();
         discard(&parts.headers, body).await;
         let response = self.find(&parts).await.unwrap_or_else(|refusal| refusal.into_response(&parts.headers));
-        if parts.method == Method::HEAD { without_body(response) } else { response }
+        if parts.method == Method::HEAD { without_body(response) } else { response.map(|body| body.asked_at(asked_at)) }
     }
 
     async fn find(&self, parts: &Parts) -> Result<Response<Body>, Refusal> {
@@ -310,7 +328,7 @@ impl Connection {
     }
 
     /// Who asks, as far as somebody signed in: for the tunnel, or with the request itself.
-    fn user(&self, parts: &Parts) -> Option<&User> {
+    pub(crate) fn user(&self, parts: &Parts) -> Option<&User> {
         if !self.via.is_to_the_proxy() {
             return self.user.as_ref();
         }

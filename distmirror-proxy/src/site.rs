@@ -7,6 +7,7 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use crate::{
     body::Body,
     face::{Page, Via},
+    metrics::answered,
     refusal::{Code, Refusal},
     serve::Shared,
 };
@@ -14,15 +15,18 @@ use crate::{
 /// Answers a page of the site.
 pub(crate) async fn answer(shared: &Shared, page: &Page, via: &Via, parts: &Parts) -> Result<Response<Body>, Refusal> {
     let proxy = own_url(shared, via, parts);
-    Ok(match page {
-        Page::Welcome => text(welcome(shared, &proxy)),
-        Page::Certificate => typed("application/x-pem-file", shared.leaves.authority().pem().to_owned()),
-        Page::Setup(tool) => text(setup(tool, &proxy).ok_or_else(|| unknown_tool(tool))?),
-        Page::Check => check(via, parts, &proxy),
-        Page::Health => text("ok\n".to_owned()),
-        Page::Readiness => readiness(shared).await,
-        Page::Metrics => typed("text/plain; version=0.0.4", (shared.options.metrics)()),
-    })
+    Ok(answered(
+        "page",
+        match page {
+            Page::Welcome => text(welcome(shared, &proxy)),
+            Page::Certificate => typed("application/x-pem-file", shared.leaves.authority().pem().to_owned()),
+            Page::Setup(tool) => text(setup(tool, &proxy).ok_or_else(|| unknown_tool(tool))?),
+            Page::Check => check(via, parts, &proxy),
+            Page::Health => text("ok\n".to_owned()),
+            Page::Readiness => readiness(shared).await,
+            Page::Metrics => typed("text/plain; version=0.0.4", (shared.options.metrics)()),
+        },
+    ))
 }
 
 /// The URL by which the client calls this proxy; what it must put into its settings.

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use metrics::Counter;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -18,6 +19,7 @@ use crate::{
     activity::Activity,
     linger::Lingering,
     listener::Entrance,
+    metrics::METRICS,
     refusal::{Code, Refusal},
 };
 
@@ -61,13 +63,14 @@ impl Slots {
             return Err(Full::Address);
         }
         *own += 1;
+        METRICS.connections.increment(1);
         Ok(Slot { activity: Activity::default(), client, slots: Arc::clone(self), _whole: whole })
     }
 
     /// Tells a client that there is no slot for it, as far as that costs next to nothing: where it waits for TLS, or too many
     /// are being told at once, its connection is closed without a word.
     pub(crate) fn turn_away(&self, full: Full, stream: TcpStream, entrance: Entrance) {
-        metrics::counter!("distmirror_connections_refused_total", "because" => full.reason()).increment(1);
+        full.counter().increment(1);
         if self.complaints.may_speak() {
             tracing::warn!(
                 because = full.reason(),
@@ -104,6 +107,13 @@ impl Full {
         }
     }
 
+    fn counter(self) -> &'static Counter {
+        match self {
+            Self::Whole => &METRICS.refused_for_all,
+            Self::Address => &METRICS.refused_for_address,
+        }
+    }
+
     fn refusal(self) -> Refusal {
         Refusal::new(
             Code::TooManyConnections,
@@ -127,6 +137,7 @@ pub(crate) struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        METRICS.connections.decrement(1);
         let mut taken = self.slots.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = taken.get_mut(&self.client) {
             *own -= 1;

@@ -1,6 +1,10 @@
 //! TLS configurations by host: minted once under concurrency, remembered with a bound, never shared between names.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use distmirror_core::Host;
 use moka::sync::Cache;
@@ -12,7 +16,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use crate::{CertificateAuthority, Error};
+use crate::{CertificateAuthority, Error, metrics::METRICS};
 
 /// Hands out the TLS configuration for a host.
 #[derive(Debug)]
@@ -34,12 +38,24 @@ impl Leaves {
 
     /// The configuration that shows a leaf for exactly this host. Many callers at once mint it once.
     pub(crate) fn config(&self, host: &Host) -> Result<Arc<ServerConfig>, Arc<Error>> {
-        self.known.try_get_with_by_ref(host, || self.build(host))
+        let entry = self.known.entry_by_ref(host).or_try_insert_with(|| self.build(host))?;
+        let lookups = if entry.is_fresh() { &METRICS.leaf_misses } else { &METRICS.leaf_hits };
+        lookups.increment(1);
+        Ok(entry.into_value())
+    }
+
+    /// Shows how many leaves are remembered.
+    pub(crate) fn measure(&self) {
+        // The count is brought up to date by this, or by many look-ups.
+        self.known.run_pending_tasks();
+        METRICS.leaves_cached.set(self.known.entry_count() as f64);
     }
 
     fn build(&self, host: &Host) -> Result<Arc<ServerConfig>, Error> {
+        let started = Instant::now();
         let leaf = Arc::new(self.authority.mint(host)?);
-        metrics::counter!("distmirror_leaves_minted_total").increment(1);
+        METRICS.minted.increment(1);
+        METRICS.mint_seconds.record(started.elapsed());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&self.provider)).with_protocol_versions(&[&TLS13, &TLS12]);
         let builder = builder.map_err(|error| Error::Mint { host: host.to_string(), problem: error.to_string() })?;

@@ -5,18 +5,22 @@ use std::{
     process::ExitCode,
 };
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 use super::{Exit, complain, say};
 use crate::{
     cli::{CaCommand, ServerCommand},
-    config::{Config, LogConfig, LogFormat},
+    config::{Config, LogFormat},
     server::{self, Error, Roles},
+    telemetry::Traces,
 };
 
 /// Does a server command.
 pub fn perform(command: ServerCommand, config: Config) -> ExitCode {
-    start_log(&config.log);
+    let traces = match start_telemetry(&config) {
+        Ok(traces) => traces,
+        Err(error) => return fail(&error).into(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -27,6 +31,9 @@ pub fn perform(command: ServerCommand, config: Config) -> ExitCode {
     let done = runtime.block_on(perform_async(command, &config));
     // What hangs in a blocking call must not keep the process alive.
     runtime.shutdown_background();
+    if let Some(traces) = traces {
+        traces.end();
+    }
     done.unwrap_or_else(|error| fail(&error)).into()
 }
 
@@ -101,15 +108,19 @@ fn fail(error: &Error) -> Exit {
     }
 }
 
-/// Logs to standard error. The level was checked when the configuration was read.
-fn start_log(config: &LogConfig) {
+/// Logs to standard error, and sends traces if that is configured. The level was checked when the configuration was read.
+fn start_telemetry(config: &Config) -> Result<Option<Traces>, Error> {
+    let traces = Traces::open(&config.telemetry);
+    let traces = traces.map_err(|problem| Error::Configuration { key: "telemetry.otlp_endpoint", problem })?;
     // What libraries say at `info` is for their makers; a level for them in the configuration comes later and wins.
-    let filter = EnvFilter::try_new(format!("sea_orm_migration=warn,sqlx=warn,object_store=warn,{}", config.level));
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
-    let log = log.with_ansi(io::stderr().is_terminal());
-    match config.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let filter = format!("sea_orm_migration=warn,sqlx=warn,object_store=warn,{}", config.log.level);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(io::stderr().is_terminal());
+    let log = match config.log.format {
+        LogFormat::Text => log.boxed(),
+        LogFormat::Json => log.json().boxed(),
+    };
+    let registry = tracing_subscriber::registry().with(log.with_filter(filter));
+    registry.with(traces.as_ref().map(Traces::layer)).init();
+    Ok(traces)
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     AdminConfig, BlobsConfig, CaConfig, CatalogConfig, Config, CredentialsConfig, FetchConfig, LogConfig,
-    OutboundProxyConfig, PasswordSource, ProxyConfig, ProxyUser, Secret, SecretSource, UpkeepConfig, parse,
+    OutboundProxyConfig, PasswordSource, ProxyConfig, ProxyUser, Secret, SecretSource, TelemetryConfig, UpkeepConfig,
+    parse,
     settings::Settings,
     value::{Fields, Value, boolean, duration, duration_or_none, list, number, option, size, size_or_none, text},
 };
@@ -22,6 +23,7 @@ pub(super) fn read(settings: &mut Settings, data_dir_override: Option<&Path>) ->
     fetch(settings, &mut config.fetch);
     upkeep(settings, &mut config.upkeep);
     log(settings, &mut config.log);
+    telemetry(settings, &mut config.telemetry);
     config
 }
 
@@ -159,6 +161,12 @@ fn credentials(value: &Value) -> Result<CredentialsConfig, String> {
 fn log(settings: &mut Settings, log: &mut LogConfig) {
     settings.read("log.format", &mut log.format, text(parse::log_format));
     settings.read("log.level", &mut log.level, text(parse::log_level));
+}
+
+fn telemetry(settings: &mut Settings, telemetry: &mut TelemetryConfig) {
+    let endpoint = text(|url| parse::web_url(url).map(Some));
+    settings.read_unless_empty("telemetry.otlp_endpoint", &mut telemetry.otlp_endpoint, endpoint);
+    settings.read("telemetry.trace_percent", &mut telemetry.trace_percent, number(1..=100));
 }
 
 fn path(text: &str) -> Result<PathBuf, String> {

@@ -127,6 +127,9 @@ fn every_key_is_read() {
             [log]
             format = "json"
             level = "info,distmirror_proxy=debug"
+            [telemetry]
+            otlp_endpoint = "http://collector.test:4318/"
+            trace_percent = 5
             "#
         ),
         &[],
@@ -135,10 +138,7 @@ fn every_key_is_read() {
     assert_eq!(config.data_dir, Path::new("elsewhere"));
     assert_eq!(config.catalog.url.expose(), "postgres://user:pass@db/mirror");
     assert_eq!((config.catalog.max_connections, config.catalog.migrate), (20, false));
-    assert_eq!(config.blobs.url.expose(), "s3://bucket/prefix");
-    assert_eq!((config.blobs.cache_bytes, config.blobs.cache_dir), (10 << 30, PathBuf::from("/fast/cache")));
-    let options: Vec<_> = config.blobs.options.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
-    assert_eq!(options, [("aws_allow_http", "true"), ("aws_endpoint", "http://s3:9000"), ("aws_region", "1")]);
+    check_blobs(&config.blobs);
     assert_eq!(config.ca, CaConfig { certificate: pem.into(), key: pem.into(), create: false });
     check_proxy(&config.proxy, pem);
     assert_eq!(config.admin.listen, ["127.0.0.1:80".parse().unwrap()]);
@@ -146,7 +146,17 @@ fn every_key_is_read() {
     assert_eq!(config.admin.allowed_hosts, ["Mirror.example.com", "10.0.0.1:8080"]);
     check_fetch(&config.fetch, pem);
     check_upkeep(&config.upkeep);
+    let endpoint = Some("http://collector.test:4318".to_owned());
+    assert_eq!(config.telemetry, TelemetryConfig { otlp_endpoint: endpoint, trace_percent: 5 });
     assert_eq!(config.log, LogConfig { format: LogFormat::Json, level: "info,distmirror_proxy=debug".into() });
+}
+
+/// What the text of [`every_key_is_read`] says of the blobs.
+fn check_blobs(blobs: &BlobsConfig) {
+    assert_eq!(blobs.url.expose(), "s3://bucket/prefix");
+    assert_eq!((blobs.cache_bytes, blobs.cache_dir.as_path()), (10 << 30, Path::new("/fast/cache")));
+    let options: Vec<_> = blobs.options.iter().map(|(key, value)| (key.as_str(), value.expose())).collect();
+    assert_eq!(options, [("aws_allow_http", "true"), ("aws_endpoint", "http://s3:9000"), ("aws_region", "1")]);
 }
 
 /// What the text of [`every_key_is_read`] says of the proxy.

@@ -4,11 +4,13 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use distmirror_core::Sha256;
 use distmirror_proxy::{Entrance, Listener, Options, User};
-use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, getrlimit};
 
 use super::{Error, bind, upstream::read_secret_file};
-use crate::config::{Config, PasswordSource, ProxyUser, default_public_url};
+use crate::{
+    config::{Config, PasswordSource, ProxyUser, default_public_url},
+    telemetry::Metrics,
+};
 
 /// Binds everything at which the proxy listens.
 pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
@@ -23,7 +25,7 @@ pub(super) async fn listeners(config: &Config) -> Result<Vec<Listener>, Error> {
 }
 
 /// How the proxy behaves.
-pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Result<Options, Error> {
+pub(super) fn options(config: &Config, metrics: Metrics) -> Result<Options, Error> {
     Ok(Options {
         admin_url: super::admin_url(config),
         public_url: config.proxy.public_url.is_some().then(|| proxy_url(config)),
@@ -33,7 +35,7 @@ pub(super) fn options(config: &Config, metrics: PrometheusHandle) -> Result<Opti
         max_connections: connections_within(open_files(), config.proxy.max_connections as usize),
         max_connections_per_address: config.proxy.max_connections_per_address as usize,
         idle_timeout: config.proxy.idle_timeout,
-        metrics: Arc::new(move || metrics.render()),
+        metrics: Arc::new(move || metrics.text()),
         ..Options::default()
     })
 }

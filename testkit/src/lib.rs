@@ -15,6 +15,7 @@
 
 mod authority;
 mod browser;
+mod collector;
 mod containerd;
 mod curl;
 mod forward_proxy;
@@ -25,6 +26,7 @@ mod object_server;
 mod place;
 mod postgres;
 mod process;
+mod promtool;
 mod registry;
 mod relay;
 mod shared_key;
@@ -33,6 +35,7 @@ mod strace;
 mod upstream;
 
 pub use browser::Browser;
+pub use collector::{Collector, collector, collector_at};
 pub use containerd::{Containerd, containerd};
 pub use curl::{CurlOutput, curl};
 pub use forward_proxy::{ForwardProxy, forward_proxy};
@@ -42,6 +45,7 @@ pub use object_server::{ObjectServer, azurite, fake_gcs, garage};
 pub use place::{free_port, tools_dir};
 pub use postgres::{Postgres, postgres};
 pub use process::{Process, run_to_end};
+pub use promtool::promtool;
 pub use registry::{Registry, RegistryOptions, RegistryRequest, registry, registry_at};
 pub use relay::{Cuts, Relay};
 pub use sqlite::sqlite3;

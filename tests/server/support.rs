@@ -95,6 +95,12 @@ impl Reach {
         self
     }
 
+    /// Says this in `[fetch]`, too.
+    pub(crate) fn with_fetch(mut self, lines: &str) -> Self {
+        self.more = format!("{lines}{}", self.more);
+        self
+    }
+
     /// Signs in at this registry, under the name by which clients reach it through the proxy. The password goes into a file
     /// in this folder.
     pub(crate) fn signing_in(mut self, registry: &Registry, folder: &Path) -> Self {

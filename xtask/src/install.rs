@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A program that the tests run, and the Debian package that has it.
-const DEBIAN: [(&str, &str); 28] = [
+const DEBIAN: [(&str, &str); 29] = [
     ("postgres", "postgresql"),
     ("psql", "postgresql-client"),
     ("mariadbd", "mariadb-server"),
@@ -32,6 +32,7 @@ const DEBIAN: [(&str, &str); 28] = [
     ("nginx", "nginx"),
     ("wrk", "wrk"),
     ("strace", "strace"),
+    ("promtool", "prometheus"),
     ("ip", "iproute2"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -49,6 +50,8 @@ const DEBIAN: [(&str, &str); 28] = [
 const PYTHON: &str = "/usr/bin/python3";
 
 const MOTO: &str = "5.2.5";
+/// The definition of OTLP, as Python reads it.
+const OPENTELEMETRY_PROTO: &str = "1.45.2";
 const AZURITE: &str = "3.35.0";
 const GARAGE: &str = "2.5.0";
 
@@ -56,6 +59,7 @@ const GARAGE: &str = "2.5.0";
 pub(crate) fn install() -> Outcome {
     step("Debian packages", install_debian)?;
     step("moto, an S3 and GCS look-alike", install_moto)?;
+    step("OpenTelemetry's definition of OTLP, for a collector", install_opentelemetry_proto)?;
     step("Azurite, Microsoft's own Azure Blob emulator", install_azurite)?;
     step("Garage, an S3 server", install_garage)?;
     step("cargo-nextest, the test runner", install_nextest)
@@ -116,6 +120,17 @@ fn install_moto() -> Outcome {
     create_directory(&tools_directory())?;
     run_quietly(Command::new(PYTHON).args(["-m", "venv", "--clear"]).arg(&environment))?;
     run_quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet", &format!("moto[server]=={MOTO}")]))
+}
+
+/// Beside moto, whose environment is there by now.
+fn install_opentelemetry_proto() -> Outcome {
+    let python = tools_directory().join("venv/bin/python");
+    let version = "import importlib.metadata as m; print(m.version('opentelemetry-proto'))";
+    if prints(Command::new(&python).args(["-c", version]), OPENTELEMETRY_PROTO) {
+        return Ok(());
+    }
+    let package = format!("opentelemetry-proto=={OPENTELEMETRY_PROTO}");
+    run_quietly(Command::new(&python).args(["-m", "pip", "install", "--quiet", &package]))
 }
 
 fn install_azurite() -> Outcome {

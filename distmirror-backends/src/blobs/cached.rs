@@ -12,11 +12,38 @@ use std::{fs::File, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use distmirror_core::{BlobBody, BlobRead, BlobStat, BlobStore, Original, Payload, Result, Sha256};
 use futures::stream::BoxStream;
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use moka::{policy::EvictionPolicy, sync::Cache};
 
 use self::shelf::{Copied, Shelf};
 use super::{open_from_memory, part_of};
 use crate::blobs::local::blocking;
+
+/// Describes the metrics of a [`CachedBlobStore`], and shows zero for what was not counted yet. To be called once, after the
+/// recorder is installed.
+pub fn describe_cache_metrics() {
+    describe_counter!("distmirror_blob_cache_hits_total", "Blobs that were read from a copy on local disk.");
+    describe_counter!(
+        "distmirror_blob_cache_misses_total",
+        "Blobs that were read from the object store behind the cache."
+    );
+    describe_counter!("distmirror_blob_cache_fills_total", "Copies of hot blobs that were made, by outcome.");
+    describe_counter!("distmirror_blob_cache_evictions_total", "Copies that went to make room.");
+    describe_counter!("distmirror_blob_cache_bad_copies_total", "Copies that were found damaged, and thrown away.");
+    describe_gauge!("distmirror_blob_cache_bytes", Unit::Bytes, "What copies take on disk, with those being made.");
+    for name in [
+        "distmirror_blob_cache_hits_total",
+        "distmirror_blob_cache_misses_total",
+        "distmirror_blob_cache_evictions_total",
+        "distmirror_blob_cache_bad_copies_total",
+    ] {
+        counter!(name).absolute(0);
+    }
+    for outcome in ["done", "failed"] {
+        counter!("distmirror_blob_cache_fills_total", "outcome" => outcome).absolute(0);
+    }
+    gauge!("distmirror_blob_cache_bytes").increment(0);
+}
 
 /// Where copies are kept, and how many.
 #[derive(Debug, Clone)]

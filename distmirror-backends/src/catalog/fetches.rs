@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use distmirror_core::{
-    Artifact, ArtifactId, Error, Failure, Fetched, Fetches, Job, Lease, LeaseRequest, Progress, Result, Role, State,
-    StoredBlob, catalog::rules,
+    Artifact, ArtifactId, Backlog, Error, Failure, Fetched, Fetches, Job, Lease, LeaseRequest, Progress, Result, Role,
+    State, StoredBlob, catalog::rules,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -16,7 +16,7 @@ use crate::catalog::{
     SqlCatalog,
     artifacts::{change, insert},
     attempt::{Attempt, Trouble, commit},
-    rows::{artifact, artifact_blob, audit, malformed, micros, number, text},
+    rows::{artifact, artifact_blob, audit, count, malformed, micros, number, text, time},
 };
 
 #[async_trait]
@@ -37,6 +37,10 @@ impl Fetches for SqlCatalog {
             }
         }
         Ok(Vec::new())
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog> {
+        self.read(|| self.counted_due(now)).await
     }
 
     async fn renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Result<()> {
@@ -81,6 +85,20 @@ impl SqlCatalog {
             .order_by_asc(artifact::Column::Host)
             .order_by_asc(artifact::Column::Id);
         Ok(ordered.limit((request.limit.min(MOST) + spare) as u64).all(&self.writer).await?)
+    }
+
+    /// What is due, which the index of that column answers.
+    async fn counted_due(&self, now: Timestamp) -> Attempt<Backlog> {
+        let counted: Option<(i64, Option<i64>)> = artifact::Entity::find()
+            .select_only()
+            .column_as(artifact::Column::DueAt.count(), "due")
+            .column_as(artifact::Column::DueAt.min(), "oldest")
+            .filter(artifact::Column::DueAt.lte(micros(now)))
+            .into_tuple()
+            .one(&self.connection)
+            .await?;
+        let (due, oldest) = counted.unwrap_or_default();
+        Ok(Backlog { due: count(due)?, oldest_due_at: oldest.map(time).transpose()? })
     }
 
     async fn take_up(&self, due: &[artifact::Model], request: &LeaseRequest, now: Timestamp) -> Attempt<Vec<Job>> {

@@ -10,10 +10,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::{
-    Artifact, ArtifactId, Artifacts, AuditEntry, Cursor, DailyUsage, Declaration, Declared, Digest, Error, Failure,
-    Fetched, Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey, NewDeclaration,
-    Page, PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, Scrub, Sha256, State,
-    StoredBlob, Totals, Upkeep, Usage, UsageBatch, Watch, catalog::rules, memory::usage::UsageTables,
+    Artifact, ArtifactId, Artifacts, AuditEntry, Backlog, Cursor, DailyUsage, Declaration, Declared, Digest, Error,
+    Failure, Fetched, Fetches, Filter, Images, Job, Lease, LeaseRequest, Ledger, Miss, MissReport, NameKey,
+    NewDeclaration, Page, PageRequest, Progress, Registry, Repository, RepositoryTotals, Result, Role, Scrub, Sha256,
+    State, StoredBlob, Totals, Upkeep, Usage, UsageBatch, Watch, catalog::rules, memory::usage::UsageTables,
     miss::matches_pattern, usage::start_of,
 };
 
@@ -417,6 +417,12 @@ impl Fetches for MemoryCatalog {
             .collect();
         due.sort_by_key(|entry| entry.due_at);
         Ok(due.into_iter().take(request.limit).map(|entry| entry.hand_out(request, now)).collect())
+    }
+
+    async fn backlog(&self, now: Timestamp) -> Result<Backlog> {
+        let tables = self.tables();
+        let due = || tables.artifacts.values().filter_map(|entry| entry.due_at).filter(|at| *at <= now);
+        Ok(Backlog { due: due().count() as u64, oldest_due_at: due().min() })
     }
 
     async fn renew(&self, lease: &Lease, expires_at: Timestamp, progress: Progress) -> Result<()> {

@@ -32,6 +32,10 @@ impl GatheredMisses {
         // A panic elsewhere leaves a whole map: each use is one operation on it.
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.reports().len()
+    }
 }
 
 impl Mirror {
@@ -77,7 +81,9 @@ impl Mirror {
             count_dropped(reports.len());
             return Ok(());
         }
-        self.catalog.record_misses(&reports).await
+        self.catalog.record_misses(&reports).await?;
+        metrics::counter!("distmirror_misses_recorded_total").increment(reports.len() as u64);
+        Ok(())
     }
 
     async fn is_catalog_full(&self) -> Result<bool> {

@@ -28,6 +28,10 @@ impl GatheredUsage {
         // A panic elsewhere leaves a whole map: each use is one operation on it.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(super) fn len(&self) -> usize {
+        self.counts().len()
+    }
 }
 
 impl Mirror {
@@ -61,6 +65,8 @@ impl Mirror {
     async fn report_usage(&self, unreported: &mut VecDeque<UsageBatch>) -> Result<()> {
         while let Some(batch) = unreported.front() {
             self.catalog.record_usage(batch).await?;
+            let requests = batch.reports.iter().map(|report| report.usage.requests).sum();
+            metrics::counter!("distmirror_usage_recorded_total").increment(requests);
             unreported.pop_front();
         }
         Ok(())

@@ -125,6 +125,22 @@ fn secrets_do_not_reach_logs() {
     let uri = Uri::parse("https://h/x?a=1&X-Amz-Signature=abc&token=t").unwrap();
     assert_eq!(uri.redacted(), "https://h/x?a=1&X-Amz-Signature=****&token=****");
     assert!(!format!("{uri:?}").contains("abc"));
+    for (field, is_hidden) in [
+        ("Signature=1", true),
+        ("AWSAccessKeyId=1", true),
+        ("private_token=1", true),
+        ("client_secret=1", true),
+        ("sig=1", true),
+        ("X-Goog-Expires=1", true),
+        ("X-Oss-Signature=1", true),
+        ("page=1", false),
+        ("keyword=1", false),
+        ("design=1", false),
+        ("token", false),
+    ] {
+        let shown = Uri::parse(&format!("https://h/x?{field}")).unwrap().redacted();
+        assert_eq!(shown.ends_with("=****"), is_hidden, "{shown}");
+    }
 }
 
 proptest! {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
 use crate::{
-    Catalog, Error, Failure, Lease, LeaseRequest, Progress, Result, State,
+    Backlog, Catalog, Error, Failure, Lease, LeaseRequest, Progress, Result, State,
     conformance::catalog::support::{
         LEASE_FOR, artifact, at, at_once, declare, fetched, lease_all, lease_one, request,
     },
@@ -17,6 +17,7 @@ pub(super) async fn every_case(fresh: &impl AsyncFn() -> Arc<dyn Catalog>) {
     one_artifact_goes_to_one_caller(fresh().await).await;
     many_callers_share_the_work(fresh().await).await;
     busy_hosts_are_passed_over(fresh().await).await;
+    the_backlog_is_what_would_be_handed_out(fresh().await).await;
     an_expired_lease_is_taken_over(fresh().await).await;
     an_expired_lease_goes_to_one_caller(fresh().await).await;
     renewing_keeps_the_lease_and_tells_the_progress(fresh().await).await;
@@ -122,6 +123,22 @@ async fn busy_hosts_are_passed_over(catalog: Arc<dyn Catalog>) {
         "jobs of busy hosts are not handed out"
     );
     assert_eq!(lease_all(&catalog, 0).await.len(), 2, "a host that is busy for one worker is not for another");
+}
+
+async fn the_backlog_is_what_would_be_handed_out(catalog: Arc<dyn Catalog>) {
+    let backlog = async |seconds: i64| catalog.backlog(at(seconds)).await.unwrap();
+    let of = |due: u64, oldest: Option<i64>| Backlog { due, oldest_due_at: oldest.map(at) };
+    assert_eq!(backlog(9).await, of(0, None), "promise 6: of an empty catalog nothing is due");
+    for (uri, seconds) in [("https://h.test/2", 2), ("https://h.test/1", 1), ("https://h.test/3", 3)] {
+        declare(&catalog, uri, seconds).await;
+    }
+    assert_eq!(backlog(0).await, of(0, None), "promise 6: nothing is due before its time");
+    assert_eq!(backlog(2).await, of(2, Some(1)), "promise 6: what is due is counted, since the oldest");
+    let job = lease_one(&catalog, 1).await;
+    assert_eq!(backlog(5).await, of(2, Some(2)), "promise 6: what is leased is not due");
+    assert_eq!(backlog(32).await, of(3, Some(2)), "promise 6: what has an expired lease is due");
+    catalog.complete(&job.lease, &fetched(b"abc"), at(33)).await.unwrap();
+    assert_eq!(backlog(33).await, of(2, Some(2)), "promise 6: what is present is not due");
 }
 
 async fn an_expired_lease_is_taken_over(catalog: Arc<dyn Catalog>) {
