@@ -28,7 +28,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use support::{Mirror, resident_mib};
+use support::{Mirror, resident_kib_of_group};
 use testkit::Upstream;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -129,7 +129,7 @@ async fn measure(what: &str, asked: &Arc<Asked>, open: usize, alone: f64, mirror
     times.sort();
     let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e3;
     let (p50, p99, ratio) = (at(50), at(99), at(99) / alone);
-    let resident = resident_mib(mirror.pid());
+    let resident = resident_kib_of_group(mirror.pid()) / 1024;
     println!("{what:<34} {open:>8} {p50:>7.2} ms {p99:>7.2} ms {ratio:>8.1} {resident:>6} MiB");
     p99
 }

@@ -18,7 +18,7 @@ mod usage;
 
 use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
 
-use support::{Mirror, resident_mib};
+use support::{Mirror, resident_kib_of_group};
 use tempfile::TempDir;
 use testkit::{ImageClient, Registry, RegistryOptions, image::Image, registry_at};
 use usage::{Usage, fetch_once, measure};
@@ -102,8 +102,8 @@ fn pulling(registry: &Registry, image: &Pushed) {
     );
     println!(
         "resident after that: docker-registry {} MiB, distmirror {} MiB",
-        resident_mib(registry.pid()),
-        resident_mib(mirror.pid())
+        resident_kib_of_group(registry.pid()) / 1024,
+        resident_kib_of_group(mirror.pid()) / 1024
     );
 }
 

@@ -72,21 +72,48 @@ pub(crate) fn binary(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// Processor time that a process has used, in seconds; proc(5), fields `utime` and `stime`.
+/// Processor time that a process has used, in seconds.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
-    let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 =
-        after_name.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / TICKS_PER_SECOND
+    Stat::of(pid).expect("the process is there").cpu_seconds
 }
 
-/// Resident memory of a process in MiB.
-pub(crate) fn resident_mib(pid: u32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_ascii_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or_default() / 1024
+/// Processor time that the processes of a group have used, in seconds.
+pub(crate) fn cpu_seconds_of_group(group: u32) -> f64 {
+    members(group).map(|stat| stat.cpu_seconds).sum()
+}
+
+/// Resident memory of the processes of a group in KiB.
+pub(crate) fn resident_kib_of_group(group: u32) -> u64 {
+    members(group).map(|stat| stat.resident_kib).sum()
+}
+
+fn members(group: u32) -> impl Iterator<Item = Stat> {
+    let processes = fs::read_dir("/proc").expect("Linux has it").filter_map(Result::ok);
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.filter_map(Stat::of).filter(move |stat| stat.group == group)
+}
+
+/// What the system says of a process.
+struct Stat {
+    group: u32,
+    cpu_seconds: f64,
+    resident_kib: u64,
+}
+
+impl Stat {
+    /// proc(5), fields `pgrp`, `utime`, `stime` and `rss`; `None` if there is no such process.
+    fn of(pid: u32) -> Option<Self> {
+        const TICKS_PER_SECOND: f64 = 100.0;
+        const PAGE_KIB: u64 = 4;
+        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+        Some(Self {
+            group: u32::try_from(number(2)?).ok()?,
+            cpu_seconds: (number(11)? + number(12)?) as f64 / TICKS_PER_SECOND,
+            resident_kib: number(21)? * PAGE_KIB,
+        })
+    }
 }
 
 /// Waits until somebody listens on this port of loopback.

@@ -30,7 +30,7 @@ const DEBIAN: [(&str, &str); 29] = [
     ("javac", "openjdk-17-jdk-headless"),
     ("sqlite3", "sqlite3"),
     ("nginx", "nginx"),
-    ("wrk", "wrk"),
+    ("squid", "squid-openssl"),
     ("strace", "strace"),
     ("promtool", "prometheus"),
     ("ip", "iproute2"),

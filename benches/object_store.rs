@@ -1,47 +1,48 @@
-//! Serving beside nginx: the same files, the same clients, one after the other in one run; from a folder, from an object store,
-//! and from that with copies on local disk.
+//! Serving from an object store beside a local directory: as it comes from there, and with copies of hot blobs on local disk.
 //!
 //! ```sh
-//! cargo bench --bench serving          # takes some minutes; needs nginx, wrk and Garage
+//! cargo bench --bench object_store       # takes about two minutes; needs nginx, curl and Garage
 //! ```
 //!
-//! Prints throughput and the processor time of the server alone. On a shared machine only the ratio means anything.
+//! Prints throughput and the processor time of distmirror alone, of three downloads after each other. On a shared machine only the
+//! ratio means anything.
 
 #![expect(clippy::print_stdout, reason = "its table is its result")]
 
 #[path = "support/nginx.rs"]
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod nginx;
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod support;
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use nginx::Nginx;
-use support::{Mirror, cpu_seconds, resident_mib};
+use support::{Mirror, cpu_seconds};
+use tempfile::TempDir;
 
 const LARGE_BYTES: u64 = 1 << 30;
-const SMALL_BYTES: usize = 10 << 10;
 const LARGE_ROUNDS: usize = 3;
-const SMALL_SECONDS: u32 = 5;
 
 fn main() {
-    let folder = tempfile::TempDir::new().expect("a folder");
+    let folder = TempDir::new().expect("a folder");
     let files = folder.path().join("files");
     fs::create_dir(&files).expect("a folder of files");
     write_noise(&files.join("large"), LARGE_BYTES);
-    write_noise(&files.join("small"), SMALL_BYTES as u64);
     let nginx = Nginx::start(folder.path(), &files);
-    let mirror = Mirror::start("serve", folder.path(), nginx.port);
-    let idle_mib = resident_mib(mirror.pid());
-    for file in ["large", "small"] {
-        mirror.declare("file", &format!("{}/{file}", nginx.url()), &["--wait"]);
-    }
     println!("{:<34} {:>12} {:>16}", "", "per second", "CPU per unit");
-    large("nginx, 1 GiB plain", nginx.pid(), &[&format!("{}/large", nginx.url())]);
-    large("distmirror, 1 GiB plain", mirror.pid(), &["-x", &mirror.proxy(), &format!("{}/large", nginx.url())]);
-    small("nginx, 10 KiB keep-alive", nginx.pid(), nginx.port, "/small");
-    small("distmirror, 10 KiB keep-alive", mirror.pid(), mirror.proxy_port, &format!("{}/small", nginx.url()));
+    let mirror = Mirror::start("serve", folder.path(), nginx.port);
+    let url = format!("{}/large", nginx.url());
+    mirror.declare("file", &url, &["--wait"]);
+    large("distmirror, 1 GiB from a directory", mirror.pid(), &["-x", &mirror.proxy(), &url]);
+    drop(mirror);
     from_s3(folder.path(), &nginx);
-    println!("distmirror's resident memory: {idle_mib} MiB when idle, {} MiB now", resident_mib(mirror.pid()));
 }
 
 /// The large file from an object store: first as it comes from there, then with a copy on local disk.
@@ -70,7 +71,7 @@ fn from_s3(folder: &Path, nginx: &Nginx) {
 fn wait_for_copy(cache: &Path) {
     let is_copy = |entry: fs::DirEntry| entry.file_name().len() == 64;
     while !fs::read_dir(cache).expect("the folder of copies").any(|entry| entry.is_ok_and(is_copy)) {
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        sleep(Duration::from_millis(100));
     }
 }
 
@@ -84,27 +85,6 @@ fn large(what: &str, pid: u32, arguments: &[&str]) {
     let gigabytes = (LARGE_ROUNDS as u64 * LARGE_BYTES) as f64 / 1e9;
     let rate = gigabytes * 1e3 / started.elapsed().as_secs_f64();
     println!("{what:<34} {rate:>9.0} MB {:>12.2} s/GB", (cpu_seconds(pid) - before) / gigabytes);
-}
-
-/// Requests with wrk over 32 connections; the target may be in absolute-form.
-fn small(what: &str, pid: u32, port: u16, target: &str) {
-    let script = tempfile::NamedTempFile::new().expect("a script");
-    fs::write(script.path(), format!("wrk.path = {target:?}\n")).expect("writes the script");
-    let before = cpu_seconds(pid);
-    let output = Command::new("wrk")
-        .args(["-t1", "-c32", &format!("-d{SMALL_SECONDS}s"), "-s"])
-        .arg(script.path())
-        .arg(format!("http://127.0.0.1:{port}/"))
-        .output()
-        .expect("wrk is installed");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(!text.contains("Non-2xx"), "{text}");
-    let total: f64 = text
-        .lines()
-        .find_map(|line| line.trim().split_once(" requests in"))
-        .map_or(0.0, |(count, _)| count.parse().unwrap_or(0.0));
-    let microseconds = (cpu_seconds(pid) - before) * 1e6 / total;
-    println!("{what:<34} {:>9.0} rq {microseconds:>12.1} us/rq", total / f64::from(SMALL_SECONDS));
 }
 
 fn write_noise(path: &Path, size: u64) {
