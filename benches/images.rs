@@ -12,6 +12,7 @@
 
 #![expect(clippy::print_stdout, reason = "its table is its result")]
 
+#[expect(dead_code, reason = "the other benches use the rest")]
 mod support;
 #[path = "support/usage.rs"]
 mod usage;
