@@ -1,23 +1,16 @@
 //! Bodies of answers. One that fails midway ends its connection with an error; it never ends cleanly short.
 
 use std::{
-    fs::File,
-    io::{self, IoSliceMut},
-    ops::Range,
-    os::unix::fs::FileExt,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
-use distmirror_core::{ArtifactId, BlobBody, BlobRead, ByteStream, Error, Original};
+use bytes::Bytes;
+use distmirror_core::{ArtifactId, BlobBody, BlobRead, ByteStream, Error};
 use http_body::{Frame, SizeHint};
-use rustix::io::ReadWriteFlags;
-use tokio::task::JoinHandle;
 
-use crate::{access_log::Exchange, tally::Tally};
+use crate::{access_log::Exchange, file::FileSource, tally::Tally};
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -85,9 +78,7 @@ impl Body {
 impl Source {
     fn blob(body: BlobBody, length: u64) -> Self {
         match body {
-            BlobBody::File { file, range, original } => {
-                Self::File(FileSource { file: Arc::new(file), left: range, reading: None, original })
-            }
+            BlobBody::File { file, range, original } => Self::File(FileSource::new(file, range, original)),
             BlobBody::Stream(stream) => Self::Stream(stream, length),
         }
     }
@@ -181,76 +172,15 @@ fn poll_stream(
     })
 }
 
-/// Reads a part of a file. What the page cache has is read at once; only what is not there takes a turn on the blocking
-/// pool, because the hop costs more than the copy.
-struct FileSource {
-    file: Arc<File>,
-    left: Range<u64>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
-    original: Option<Original>,
-}
-
-impl FileSource {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        if self.left.is_empty() {
-            return Poll::Ready(None);
-        }
-        let wanted = (self.left.end - self.left.start).min(PIECE_BYTES) as usize;
-        let read = match &mut self.reading {
-            Some(reading) => ready!(Pin::new(reading).poll(context)).map_err(io::Error::other).flatten(),
-            None => match read_cached(&self.file, self.left.start, wanted) {
-                Some(read) => read,
-                None => {
-                    let (file, at) = (Arc::clone(&self.file), self.left.start);
-                    self.reading = Some(tokio::task::spawn_blocking(move || read_blocking(&file, at, wanted)));
-                    return self.poll_piece(context);
-                }
-            },
-        };
-        self.reading = None;
-        Poll::Ready(Some(match read {
-            Ok(piece) if piece.is_empty() => Err(Error::storage("the file of the blob ends early")),
-            Ok(piece) => {
-                self.left.start += piece.len() as u64;
-                Ok(piece)
-            }
-            Err(error) => Err(Error::storage(error)),
-        }))
-    }
-}
-
-/// Reads without waiting for the disk; `None` when that is not possible (`RWF_NOWAIT` of preadv2(2)).
-fn read_cached(file: &File, at: u64, wanted: usize) -> Option<io::Result<Bytes>> {
-    let mut piece = BytesMut::zeroed(wanted);
-    match rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], at, ReadWriteFlags::NOWAIT) {
-        Ok(count) => {
-            piece.truncate(count);
-            Some(Ok(piece.freeze()))
-        }
-        Err(
-            rustix::io::Errno::AGAIN
-            | rustix::io::Errno::OPNOTSUPP
-            | rustix::io::Errno::NOSYS
-            | rustix::io::Errno::INTR,
-        ) => None,
-        Err(error) => Some(Err(error.into())),
-    }
-}
-
-fn read_blocking(file: &File, at: u64, wanted: usize) -> io::Result<Bytes> {
-    let mut piece = BytesMut::zeroed(wanted);
-    let count = file.read_at(&mut piece, at)?;
-    piece.truncate(count);
-    Ok(piece.freeze())
-}
-
-/// How much is read at once.
-const PIECE_BYTES: u64 = 128 * 1024;
-
 #[cfg(test)]
 mod tests {
-    use std::{fs, pin::pin};
+    use std::{
+        fs::{self, File},
+        ops::Range,
+        pin::pin,
+    };
 
+    use distmirror_core::Original;
     use futures::{StreamExt, stream};
     use http_body::Body as _;
 

@@ -32,6 +32,7 @@ mod body;
 pub mod condition;
 mod connect;
 pub mod face;
+mod file;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
