@@ -330,17 +330,31 @@ fn filtered(filter: &Filter) -> Select<artifact::Entity> {
 #[cfg(test)]
 mod tests {
     use distmirror_core::{Algorithm, Digests};
-    use sea_orm::{DbBackend, QueryTrait};
+    use sea_orm::{DbBackend, QueryTrait, Statement};
+    use tempfile::TempDir;
 
     use super::*;
     use crate::catalog::CatalogOptions;
 
-    #[tokio::test]
-    async fn sqlite_finds_holders_by_the_index_of_their_digest() {
+    async fn sqlite() -> (TempDir, SqlCatalog) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("catalog.db").display());
         let options = CatalogOptions { url, max_connections: 2, migrate: true };
         let catalog = SqlCatalog::open(&options).await.unwrap();
+        (folder, catalog)
+    }
+
+    #[tokio::test]
+    async fn sqlite_prepares_each_statement_once() {
+        let (_folder, catalog) = sqlite().await;
+        let options = "SELECT compile_options FROM pragma_compile_options WHERE compile_options = 'ENABLE_QPSG'";
+        let found = catalog.connection.query_all_raw(Statement::from_string(DbBackend::Sqlite, options)).await.unwrap();
+        assert_eq!(found.len(), 1, "it is built with the flags of `.cargo/config.toml`");
+    }
+
+    #[tokio::test]
+    async fn sqlite_finds_holders_by_the_index_of_their_digest() {
+        let (_folder, catalog) = sqlite().await;
         for algorithm in Algorithm::ALL {
             let digest = Digests::of(b"abc").get(algorithm);
             let mut query = holders(&digest).limit(1).build(DbBackend::Sqlite);
