@@ -300,7 +300,7 @@ impl Mirror {
             Err((error, Some(original))) => {
                 tracing::warn!(blob = %held.blob, error = %error.chain(), "a copy of a blob is bad: reading the blob store");
                 let read = original.open(asked.clone()).await?;
-                self.verified(held, &asked, read).await
+                Box::pin(self.verified(held, &asked, read)).await
             }
             settled => settled,
         };
@@ -457,7 +457,7 @@ impl Mirror {
     {
         let Some(remembered) = self.present.get(&key) else {
             self.lookups.in_catalog.increment(1);
-            return self.remember(key, look_up().await?);
+            return self.remember(key, Box::pin(look_up()).await?);
         };
         let now = self.elapsed_ms();
         let due = now.saturating_sub(remembered.checked_at_ms.load(Ordering::Relaxed))
@@ -469,7 +469,7 @@ impl Mirror {
         // Set first: while the catalog is slow, one request waits for it and the others do not.
         remembered.checked_at_ms.store(now, Ordering::Relaxed);
         self.lookups.in_catalog.increment(1);
-        match tokio::time::timeout(self.options.revalidate_within, look_up()).await {
+        match tokio::time::timeout(self.options.revalidate_within, Box::pin(look_up())).await {
             Ok(Ok(resolution)) => self.remember(key, resolution),
             Ok(Err(_)) | Err(_) => Ok(Resolution::Present(Arc::clone(&remembered.held))),
         }

@@ -51,7 +51,10 @@ async fn tunnel(connection: Connection, upgraded: Upgraded, authority: Authority
     let served = match upgraded.downcast::<TokioIo<Watched<Lingering<TcpStream>>>>() {
         Ok(parts) => handshake::serve(connection, Prefixed::new(parts.read_buf, parts.io.into_inner()), meant).await,
         // Inside TLS to the proxy itself, or a stream of HTTP/2 (RFC 9113 section 8.5).
-        Err(upgraded) => handshake::serve(connection, Prefixed::new(Bytes::new(), TokioIo::new(upgraded)), meant).await,
+        Err(upgraded) => {
+            let stream = Prefixed::new(Bytes::new(), TokioIo::new(upgraded));
+            Box::pin(handshake::serve(connection, stream, meant)).await
+        }
     };
     if let Err(problem) = served {
         tracing::debug!(%authority, %client, %problem, "TLS handshake failed");

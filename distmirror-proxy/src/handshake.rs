@@ -34,7 +34,7 @@ where
 {
     let started = Instant::now();
     let in_time = connection.shared.options.handshake_timeout;
-    let shaken = tokio::time::timeout(in_time, handshake(&connection.shared, stream, meant)).await;
+    let shaken = tokio::time::timeout(in_time, Box::pin(handshake(&connection.shared, stream, meant))).await;
     let shaken = shaken.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no handshake in time")));
     METRICS.shaken(shaken.is_ok(), started.elapsed().as_secs_f64());
     let (stream, via) = shaken?;
@@ -47,7 +47,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared,
     mut stream: Prefixed<S>,
     meant: impl FnOnce(Option<&str>) -> Result<Meant, AlertDescription>,
-) -> io::Result<(TlsStream<Prefixed<S>>, Via)> {
+) -> io::Result<(Box<TlsStream<Prefixed<S>>>, Via)> {
     if stream.first_byte().await? != TLS_HANDSHAKE {
         // Most of those that speak something else speak HTTP.
         stream.write_all(&Refusal::bad_request("Only TLS is understood here").into_bytes()).await?;
@@ -67,7 +67,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         tracing::error!(%host, %error, "cannot mint");
         io::Error::other("no certificate")
     })?;
-    Ok((hello.into_stream(config).await?, via))
+    Ok((Box::new(hello.into_stream(config).await?), via))
 }
 
 /// A record with an alert that ends the connection, as it stands before any key is agreed on (RFC 8446 sections 5.1 and 6).

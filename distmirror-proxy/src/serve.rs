@@ -5,7 +5,7 @@ use std::{
     future::{self, Future},
     io,
     net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -251,14 +251,15 @@ impl Connection {
         if is_http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             builder.timer(TokioTimer::new()).max_concurrent_streams(HTTP2_STREAMS);
-            let served = builder.serve_connection(TokioIo::new(stream), service);
+            let served = Box::pin(builder.serve_connection(TokioIo::new(stream), service));
             // Half of it until the client is told to end, and half for doing so.
             let (activity, limit) = (&slot.activity, limit / 2);
             let (quiet, stalled) = (activity.quiet(limit), activity.stalled(activity.so_far(), limit));
             run(served, |served| served.graceful_shutdown(), stopped, quiet, stalled).await;
         } else {
-            let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-            run(served, |served| served.graceful_shutdown(), stopped, future::pending(), future::pending()).await;
+            let served = Box::pin(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            let (quiet, stalled) = (future::pending(), future::pending());
+            run(served, |served| served.graceful_shutdown(), stopped, quiet, stalled).await;
         }
     }
 
@@ -302,12 +303,13 @@ impl Connection {
             let refusal = Refusal::new(Code::MethodNotAllowed, format!("`{}` changes nothing here", parts.method));
             return Err(if matches!(face, Face::Registry(_)) { refusal.of_registry() } else { refusal });
         }
+        // A connection keeps room for the answer of one request as long as it lives: what most requests do not need is boxed.
         match face {
             Face::Artifact(names) => self.artifact(parts, &names).await,
-            Face::Digest(digest) => self.digest(parts, &digest).await,
-            Face::Registry(request) => registry::answer(self, parts, &request).await,
-            Face::Token(registry, uri) => registry::token(self, parts, &registry, uri).await,
-            Face::Site(page) => site::answer(&self.shared, &page, &self.via, parts).await,
+            Face::Digest(digest) => Box::pin(self.digest(parts, &digest)).await,
+            Face::Registry(request) => Box::pin(registry::answer(self, parts, &request)).await,
+            Face::Token(registry, uri) => Box::pin(registry::token(self, parts, &registry, uri)).await,
+            Face::Site(page) => Box::pin(site::answer(&self.shared, &page, &self.via, parts)).await,
         }
     }
 
@@ -435,13 +437,12 @@ fn user_agent(fields: &HeaderMap) -> Option<String> {
 /// Drives a connection to its end. On shutdown, and when it is quiet, it ends after the answer that is running, if that does not
 /// take too long and is not `stalled`. Clients that go away are everyday life.
 async fn run<C: Future<Output = Result<(), hyper::Error>>>(
-    connection: C,
+    mut connection: Pin<Box<C>>,
     end: fn(Pin<&mut C>),
     mut stopped: watch::Receiver<()>,
     quiet: impl Future<Output = ()>,
     stalled: impl Future<Output = ()>,
 ) {
-    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
         _ = stopped.changed() => {
