@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{Read, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
     sync::{
@@ -18,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use distmirror_backends::blobs::{BlobOptions, CacheOptions, CachedBlobStore, open};
 use distmirror_core::{
-    BlobBody, BlobRead, BlobStat, BlobStore, Error, Payload, Result, Sha256, conformance,
+    BlobBody, BlobRead, BlobStat, BlobStore, Payload, Result, Sha256, conformance,
     faulty::{Fault, Faults, FaultyBlobStore, How},
     memory::MemoryBlobStore,
 };
@@ -82,7 +81,7 @@ async fn what_is_read_twice_is_copied_and_then_read_without_the_store() {
     for (range, bytes) in [(None, "0123456789"), (Some(0..10), "0123456789"), (Some(3..5), "34"), (Some(10..10), "")] {
         let read = site.store.get(&blob, range.clone()).await.unwrap();
         assert!(matches!(read.body, BlobBody::File { .. }), "{range:?}");
-        assert_eq!((read.size, &*bytes_of(read).await.unwrap()), (10, bytes.as_bytes()), "{range:?}");
+        assert_eq!((read.size, &*read.body.collect().await.unwrap()), (10, bytes.as_bytes()), "{range:?}");
     }
     assert!(site.store.get(&blob, Some(5..11)).await.is_err(), "no copy has that");
     for result in [site.store.stat(&blob).await.err(), site.store.list().try_collect::<Vec<_>>().await.err()] {
@@ -107,7 +106,7 @@ async fn many_at_once_make_one_copy() {
     let site = Site::new(1 << 30).await;
     let bytes = vec![7; 3 << 20];
     let blob = site.put(&bytes).await;
-    let reads = join_all((0..100).map(|_| async { bytes_of(site.store.get(&blob, None).await.unwrap()).await }));
+    let reads = join_all((0..100).map(|_| async { site.store.get(&blob, None).await.unwrap().body.collect().await }));
     assert!(reads.await.into_iter().all(|read| read.unwrap() == bytes));
     site.wait_for_copy(&blob).await;
     let from_store = site.faults.calls("get");
@@ -166,7 +165,7 @@ async fn what_is_being_read_stays_and_counts() {
     }
     site.wait_until("the other one went, to make room in vain", || site.copies() == [one.hex()]).await;
     assert!(site.streams(&third, None).await, "there is no room for it");
-    assert_eq!(bytes_of(reading).await.unwrap(), [1; 100_000][..]);
+    assert_eq!(reading.body.collect().await.unwrap(), [1; 100_000][..]);
 }
 
 #[tokio::test]
@@ -204,11 +203,11 @@ async fn who_finds_a_copy_bad_reads_on_from_the_store_and_the_copy_goes() {
     fs::write(site.cache().join(blob.hex()), "012345678X").unwrap();
     let read = site.store.get(&blob, None).await.unwrap();
     let BlobBody::File { original: Some(original), .. } = read.body else { panic!("a copy") };
-    assert_eq!(bytes_of(original.open(4..10).await.unwrap()).await.unwrap(), b"456789"[..]);
+    assert_eq!(original.open(4..10).await.unwrap().body.collect().await.unwrap(), b"456789"[..]);
     assert_eq!(site.copies(), [""; 0]);
     assert!(site.streams(&blob, None).await);
     site.wait_for_copy(&blob).await;
-    assert_eq!(bytes_of(site.store.get(&blob, None).await.unwrap()).await.unwrap(), b"0123456789"[..]);
+    assert_eq!(site.store.get(&blob, None).await.unwrap().body.collect().await.unwrap(), b"0123456789"[..]);
 }
 
 #[tokio::test]
@@ -246,7 +245,7 @@ async fn trouble_with_the_disk_is_no_trouble_for_readers() {
     for _ in 0..4 {
         for (blob, bytes) in [(&copied, "copied"), (&other, "other")] {
             let read = site.store.get(blob, None).await.unwrap();
-            assert_eq!(bytes_of(read).await.unwrap(), bytes.as_bytes());
+            assert_eq!(read.body.collect().await.unwrap(), bytes.as_bytes());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -269,7 +268,7 @@ async fn copies_outlive_the_process_and_what_was_half_made_does_not() {
     faults.arm(Fault { nth: 1, times: u64::MAX, how: How::Before });
     let away = Arc::new(FaultyBlobStore::new(inner, faults));
     let store = CachedBlobStore::open(away, limit(&cache, 1 << 20)).await.unwrap();
-    assert_eq!(bytes_of(store.get(&blob, None).await.unwrap()).await.unwrap(), b"0123456789"[..]);
+    assert_eq!(store.get(&blob, None).await.unwrap().body.collect().await.unwrap(), b"0123456789"[..]);
     assert_eq!(names_in(&cache), [blob.hex(), MARK.to_owned(), "notes.txt".to_owned()]);
 }
 
@@ -394,17 +393,4 @@ fn names_in(folder: &Path) -> Vec<String> {
 fn bytes_in(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).unwrap();
     entries.filter_map(|entry| entry.unwrap().metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
-async fn bytes_of(read: BlobRead) -> Result<Bytes> {
-    match read.body {
-        BlobBody::Stream(body) => Ok(body.try_collect::<Vec<_>>().await?.concat().into()),
-        BlobBody::File { mut file, range, .. } => {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
-            file.seek(SeekFrom::Start(range.start))
-                .and_then(|_| file.read_exact(&mut bytes))
-                .map_err(Error::storage)?;
-            Ok(bytes.into())
-        }
-    }
 }

@@ -1,12 +1,12 @@
 //! Blobs and where they live: the [`BlobStore`] trait.
 
-use std::{fmt, fs::File, ops::Range, path::PathBuf};
+use std::{fmt, fs::File, io, ops::Range, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture, stream::BoxStream};
+use futures::{FutureExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 
-use crate::{Result, Sha256};
+use crate::{Error, Result, Sha256};
 
 /// Bytes on their way. After an error nothing follows.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
@@ -48,8 +48,8 @@ pub struct BlobRead {
 pub enum BlobBody {
     /// An open file and the part of it that was asked for, so that a front end can send it without copying more than it must.
     File {
-        /// The file; its position does not matter.
-        file: File,
+        /// The file. Others may be reading it too: it is read at positions, and has none of its own.
+        file: Arc<File>,
         /// The part.
         range: Range<u64>,
         /// Where the bytes are as well, if the file is only a copy of them.
@@ -57,6 +57,29 @@ pub enum BlobBody {
     },
     /// A stream of exactly the bytes that were asked for; it ends in an error if they do not all come.
     Stream(ByteStream),
+}
+
+impl BlobBody {
+    /// All the bytes, in memory: for what is known to be small.
+    ///
+    /// # Errors
+    /// [`Error::StorageUnavailable`](crate::Error::StorageUnavailable), and whatever ends the stream.
+    pub async fn collect(self) -> Result<Bytes> {
+        match self {
+            Self::Stream(body) => {
+                let pieces: Vec<Bytes> = body.try_collect().await?;
+                Ok(pieces.concat().into())
+            }
+            Self::File { file, range, .. } => {
+                let read = move || {
+                    let mut bytes = vec![0; (range.end - range.start) as usize];
+                    file.read_exact_at(&mut bytes, range.start).map(|()| bytes)
+                };
+                let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+                read.map(Bytes::from).map_err(Error::storage)
+            }
+        }
+    }
 }
 
 impl fmt::Debug for BlobBody {

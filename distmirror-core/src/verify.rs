@@ -6,9 +6,9 @@
 
 use std::{
     fs::{File, Metadata},
-    io::{self, Read, Seek, SeekFrom},
+    io,
     ops::Range,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
     sync::Arc,
 };
 
@@ -31,16 +31,24 @@ impl Verifier {
     }
 
     /// Verifies a file unless this very file was verified before. Many callers at once hash it once.
-    pub(crate) async fn file(&self, blob: Sha256, file: File, size: u64) -> Result<File> {
+    pub(crate) async fn file(&self, blob: Sha256, file: Arc<File>, size: u64) -> Result<Arc<File>> {
         let identity = Identity::of(&file.metadata().map_err(Error::storage)?);
+        let read = Arc::clone(&file);
+        self.once(blob, identity, move || verify_file(&blob, &read, size)).await.map(|()| file)
+    }
+
+    /// Does what verifies this file, unless that was done.
+    async fn once(
+        &self,
+        blob: Sha256,
+        identity: Identity,
+        verify: impl FnOnce() -> Result<(), Trouble> + Send + 'static,
+    ) -> Result<()> {
         if self.known.contains_key(&(blob, identity)) {
-            return Ok(file);
+            return Ok(());
         }
         let known = self.known.clone();
-        let work = move || {
-            let hashed = known.try_get_with((blob, identity), || verify_file(&blob, &file, size));
-            hashed.map(|()| file)
-        };
+        let work = move || known.try_get_with((blob, identity), verify);
         let verified = tokio::task::spawn_blocking(work).await.map_err(Error::storage)?;
         verified.map_err(|error: Arc<Trouble>| error.to_error(blob))
     }
@@ -68,21 +76,12 @@ pub(crate) async fn whole(blobs: &dyn BlobStore, blob: &Sha256, size: u64) -> Re
     if read.size != size {
         return Err(wrong_size(*blob, read.size, size));
     }
-    let bytes = match read.body {
-        BlobBody::File { file, .. } => {
-            let read = move || {
-                let mut bytes = Vec::with_capacity(size as usize);
-                (&file).seek(SeekFrom::Start(0))?;
-                file.take(size).read_to_end(&mut bytes).map(|_| bytes)
-            };
-            let done = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
-            Bytes::from(done.map_err(Error::storage)?)
-        }
-        BlobBody::Stream(body) => {
-            let pieces: Vec<Bytes> = stream(*blob, size, body).try_collect().await?;
-            pieces.concat().into()
-        }
+    let body = match read.body {
+        // Which ends one that is too long.
+        BlobBody::Stream(body) => BlobBody::Stream(stream(*blob, size, body)),
+        file => file,
     };
+    let bytes = body.collect().await?;
     match Sha256::of(&bytes) {
         found if found == *blob => Ok(bytes),
         found => Err(damaged(*blob, found, bytes.len() as u64)),
@@ -200,13 +199,12 @@ impl Trouble {
     }
 }
 
-fn verify_file(blob: &Sha256, mut file: &File, size: u64) -> Result<(), Trouble> {
+fn verify_file(blob: &Sha256, file: &File, size: u64) -> Result<(), Trouble> {
     let mut hasher = sha2::Sha256::new();
     let mut piece = vec![0; 256 * 1024];
     let mut seen = 0;
-    file.seek(SeekFrom::Start(0)).map_err(Trouble::Unreadable)?;
     loop {
-        let count = file.read(&mut piece).map_err(Trouble::Unreadable)?;
+        let count = file.read_at(&mut piece, seen).map_err(Trouble::Unreadable)?;
         if count == 0 {
             break;
         }

@@ -190,7 +190,7 @@ mod tests {
     async fn received(copied: usize, original: Option<Original>) -> (String, Option<Error>) {
         let copy = tempfile::NamedTempFile::new().unwrap();
         fs::write(copy.path(), &"0123456789"[..copied]).unwrap();
-        let file = BlobBody::File { file: File::open(copy.path()).unwrap(), range: 2..8, original };
+        let file = BlobBody::File { file: File::open(copy.path()).unwrap().into(), range: 2..8, original };
         let mut body = pin!(Body::blob(file, 6));
         let mut came = String::new();
         while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {

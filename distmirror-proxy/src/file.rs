@@ -31,8 +31,8 @@ pub(crate) struct FileSource {
 }
 
 impl FileSource {
-    pub(crate) fn new(file: File, part: Range<u64>, original: Option<Original>) -> Self {
-        Self { file: Arc::new(file), left: part, original, reading: None, pace: Pace::default() }
+    pub(crate) fn new(file: Arc<File>, part: Range<u64>, original: Option<Original>) -> Self {
+        Self { file, left: part, original, reading: None, pace: Pace::default() }
     }
 
     pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {

@@ -1,16 +1,10 @@
 //! What holds at any time, whatever failed: the promises of the mirror, looked at without faults.
 
-use std::{
-    fs,
-    io::{Read, Seek, SeekFrom},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use distmirror_core::{
-    Artifact, BlobBody, Error, Filter, Mirror, Options, PageRequest, Result, Role, Sha256, State, blob::blob_at,
-    mirror::Part,
+    Artifact, Error, Filter, Mirror, Options, PageRequest, Role, Sha256, State, blob::blob_at, mirror::Part,
 };
 use futures::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -193,21 +187,8 @@ fn names_in(folder: &Path) -> Vec<String> {
 /// The bytes of a blob as they lie there; none if it is missing.
 async fn stored(site: &Site, blob: &Sha256) -> Bytes {
     match site.blobs.get(blob, None).await {
-        Ok(read) => bytes_of(read.body).await.unwrap(),
+        Ok(read) => read.body.collect().await.unwrap(),
         Err(Error::BlobMissing { .. }) => Bytes::new(),
         Err(error) => panic!("{}: {}", site.about, error.chain()),
-    }
-}
-
-/// All bytes of an opened blob.
-pub(crate) async fn bytes_of(body: BlobBody) -> Result<Bytes> {
-    match body {
-        BlobBody::Stream(body) => Ok(body.try_collect::<Vec<_>>().await?.concat().into()),
-        BlobBody::File { mut file, range, .. } => {
-            let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(range.start)).map_err(Error::storage)?;
-            file.take(range.end - range.start).read_to_end(&mut bytes).map_err(Error::storage)?;
-            Ok(bytes.into())
-        }
     }
 }

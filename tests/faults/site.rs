@@ -163,7 +163,7 @@ impl Site {
 pub(crate) async fn read(mirror: &Mirror, asked: &Asked) -> Result<Bytes> {
     let held = held(mirror, asked).await?;
     let BlobRead { body, .. } = mirror.open(&held, None).await?;
-    invariants::bytes_of(body).await
+    body.collect().await
 }
 
 /// What is in service under this name.

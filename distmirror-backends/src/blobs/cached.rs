@@ -94,7 +94,7 @@ impl CachedBlobStore {
         match open_whole(copied.path.clone(), size).await {
             Some(file) => {
                 let original = Some(self.original(*blob, copied));
-                Some(BlobRead { size, body: BlobBody::File { file, range, original } })
+                Some(BlobRead { size, body: BlobBody::File { file: file.into(), range, original } })
             }
             None => {
                 self.shelf.discard(blob, &copied);

@@ -1,18 +1,12 @@
 //! The suite of [`BlobStore`]: every promise in its documentation, each in a function of its own.
 
-use std::{
-    io::{Read, Seek, SeekFrom},
-    ops::Range,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{TryStreamExt, future};
 use uuid::Uuid;
 
-use crate::{BlobBody, BlobRead, BlobStat, BlobStore, Error, Payload, Result, Sha256};
+use crate::{BlobStat, BlobStore, Error, Payload, Result, Sha256};
 
 /// Runs every case on stores that `fresh` makes: each of them empty, and no two the same.
 ///
@@ -98,7 +92,7 @@ async fn ranges_are_exact<S: BlobStore + ?Sized>(store: &S) {
         let read = kept(store.get(&blob, Some(range.clone())).await, &format!("promise 4: range {range:?} of {size}"));
         assert_eq!(read.size, size, "a range does not change the size of the blob");
         let expected = &data[range.start as usize..range.end as usize];
-        let found = kept(bytes_of(read).await, "promise 4: a range can be read");
+        let found = kept(read.body.collect().await, "promise 4: a range can be read");
         assert!(found == expected, "promise 4: range {range:?} of {size} gives exactly those bytes");
     }
 }
@@ -108,7 +102,7 @@ async fn an_empty_blob_has_an_empty_range<S: BlobStore + ?Sized>(store: &S) {
     kept(store.put(&blob, Payload::Bytes(Bytes::new())).await, "put of an empty blob");
     let read = kept(store.get(&blob, Some(0..0)).await, "promise 4: the empty range of an empty blob");
     assert_eq!(read.size, 0, "an empty blob has no bytes");
-    assert_eq!(kept(bytes_of(read).await, "promise 4: an empty range can be read"), Bytes::new());
+    assert_eq!(kept(read.body.collect().await, "promise 4: an empty range can be read"), Bytes::new());
 }
 
 #[expect(clippy::reversed_empty_ranges, reason = "a range that runs backwards must be refused too")]
@@ -209,7 +203,7 @@ async fn assert_whole<S: BlobStore + ?Sized>(store: &S, blob: &Sha256, data: &By
     let size = data.len() as u64;
     let read = kept(store.get(blob, None).await, promise);
     assert_eq!(read.size, size, "{promise}: the size of {blob}");
-    let found = kept(bytes_of(read).await, promise);
+    let found = kept(read.body.collect().await, promise);
     assert!(found == data, "{promise}: {size} bytes of {blob}");
     assert_eq!(kept(store.stat(blob).await, promise), Some(size), "{promise}: stat of {blob}");
     let listed = listed(store).await;
@@ -218,7 +212,7 @@ async fn assert_whole<S: BlobStore + ?Sized>(store: &S, blob: &Sha256, data: &By
 
 async fn assert_whole_or_absent<S: BlobStore + ?Sized>(store: &S, blob: &Sha256, data: &Bytes, when: &str) {
     let found = match store.get(blob, None).await {
-        Ok(read) => kept(bytes_of(read).await, &format!("promise 1: {blob} can be read {when}")),
+        Ok(read) => kept(read.body.collect().await, &format!("promise 1: {blob} can be read {when}")),
         Err(Error::BlobMissing { .. }) => return,
         Err(error) => panic!("promise 1: {blob} is whole or missing {when}: {}", error.chain()),
     };
@@ -239,21 +233,6 @@ async fn listed<S: BlobStore + ?Sized>(store: &S) -> Vec<BlobStat> {
     let mut all: Vec<BlobStat> = kept(store.list().try_collect().await, "promise 6: list succeeds");
     all.sort_by_key(|stat| stat.blob);
     all
-}
-
-/// The bytes of an opened blob, whichever form they come in.
-async fn bytes_of(read: BlobRead) -> Result<Bytes> {
-    match read.body {
-        BlobBody::Stream(stream) => {
-            let pieces: Vec<Bytes> = stream.try_collect().await?;
-            Ok(pieces.concat().into())
-        }
-        BlobBody::File { mut file, range: Range { start, end }, .. } => {
-            let mut bytes = vec![0; (end - start) as usize];
-            let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut bytes));
-            read.map(|()| bytes.into()).map_err(Error::storage)
-        }
-    }
 }
 
 fn kept<T>(result: Result<T>, promise: &str) -> T {

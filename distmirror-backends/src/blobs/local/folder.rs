@@ -6,8 +6,9 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Write},
     ops::Range,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -16,6 +17,7 @@ use distmirror_core::{
     blob::{blob_at, blob_path},
     durable::{OPEN, folder_of, make_folders, sync_folder},
 };
+use moka::sync::Cache;
 use tokio::sync::mpsc;
 
 use super::Trouble;
@@ -28,6 +30,8 @@ pub(super) struct Folder {
     /// The folders, by the first byte of their blobs or by the first two, that this process knows to survive the power
     /// being cut.
     pub(super) durable: Mutex<HashSet<(u8, Option<u8>)>>,
+    /// Small blobs that were opened just now. To open and close one costs as much as to read and send it.
+    opened: Cache<Sha256, Arc<File>>,
 }
 
 impl Folder {
@@ -35,7 +39,8 @@ impl Folder {
         if !root.is_dir() {
             make_folders(&root, OPEN).map_err(Trouble::with("create the directory", &root))?;
         }
-        let folder = Self { root, durable: Mutex::default() };
+        let opened = Cache::builder().max_capacity(KEEP_OPEN).time_to_live(KEEP_OPEN_FOR).build();
+        let folder = Self { root, durable: Mutex::default(), opened };
         if !folder.mark().try_exists().map_err(Trouble::with("look into", &folder.root))? {
             folder.set_mark()?;
         }
@@ -53,15 +58,32 @@ impl Folder {
     pub(super) fn get(&self, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
         let path = self.root.join(blob_path(blob));
         match File::open(&path) {
-            Ok(file) => read_from(file, &path, blob, range),
+            Ok(file) => {
+                let size = size_of(blob, &file.metadata().map_err(Trouble::with("read the size of", &path))?)?;
+                read_from(file.into(), size, blob, range)
+            }
             Err(error) => Err(self.absence(&path, error)?.unwrap_or(Error::BlobMissing { blob: *blob })),
         }
     }
 
     /// Opens a blob without waiting for a disk, if that can be done. `None` when [`get`](Self::get) must find out.
     pub(super) fn get_from_memory(&self, blob: &Sha256, range: Option<Range<u64>>) -> Option<Result<BlobRead>> {
-        let path = self.root.join(blob_path(blob));
-        Some(read_from(open_from_memory(&path)?, &path, blob, range))
+        if let Some((file, size)) = self.still_open(blob) {
+            return Some(read_from(file, size, blob, range));
+        }
+        let file = Arc::new(open_from_memory(&self.root.join(blob_path(blob)))?);
+        let size = size_of(blob, &file.metadata().ok()?).ok()?;
+        if size <= SMALL_BYTES {
+            self.opened.insert(*blob, Arc::clone(&file));
+        }
+        Some(read_from(file, size, blob, range))
+    }
+
+    /// A blob that was opened just now, if its name still stands for this file.
+    fn still_open(&self, blob: &Sha256) -> Option<(Arc<File>, u64)> {
+        let file = self.opened.get(blob)?;
+        let metadata = file.metadata().ok().filter(|metadata| metadata.nlink() > 0)?;
+        Some((file, metadata.len()))
     }
 
     pub(super) fn stat(&self, blob: &Sha256) -> Result<Option<u64>> {
@@ -152,8 +174,7 @@ impl Folder {
 }
 
 /// A part of an open blob, or all of it.
-fn read_from(file: File, path: &Path, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
-    let size = size_of(blob, &file.metadata().map_err(Trouble::with("read the size of", path))?)?;
+fn read_from(file: Arc<File>, size: u64, blob: &Sha256, range: Option<Range<u64>>) -> Result<BlobRead> {
     let range = part_of(blob, range, size)?;
     Ok(BlobRead { size, body: BlobBody::File { file, range, original: None } })
 }
@@ -205,3 +226,10 @@ const TEMPORARY: &str = "tmp";
 pub(super) const TEMPORARY_FILE: &str = ".tmp-";
 
 const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// How many small blobs are kept open, and for how long: whoever moves the folder away is believed after that.
+const KEEP_OPEN: u64 = 64;
+const KEEP_OPEN_FOR: Duration = Duration::from_secs(1);
+
+/// What counts as small. Larger files have readers of their own, since the kernel reads ahead for each open file.
+const SMALL_BYTES: u64 = 1024 * 1024;

@@ -134,7 +134,7 @@ impl BlobStore for FileStore {
         let blob = *blob;
         let original = self.original.clone();
         let original = original.map(|store| Original::new(async move |range| store.get(&blob, Some(range)).await));
-        Ok(BlobRead { size, body: BlobBody::File { file, range: range.unwrap_or(0..size), original } })
+        Ok(BlobRead { size, body: BlobBody::File { file: file.into(), range: range.unwrap_or(0..size), original } })
     }
 
     async fn stat(&self, _: &Sha256) -> Result<Option<u64>> {
