@@ -64,9 +64,9 @@ impl Route {
         Self { port: server.tls_port, absolute: None, is_tunnelled: server.is_proxy, tls }
     }
 
-    /// A new connection on which this host is asked. Each fifty clients share an address of loopback.
-    async fn connect(&self, client: usize, host: &str) -> Result<Connection> {
-        let [.., high, low] = (client / 50).to_be_bytes();
+    /// A new connection on which this host is asked. Each fifty share an address of loopback: the ports of one run out.
+    async fn connect(&self, number: usize, host: &str) -> Result<Connection> {
+        let [.., high, low] = (number / 50).to_be_bytes();
         let socket = TcpSocket::new_v4()?;
         socket.bind((Ipv4Addr::new(127, 1, high, low), 0).into())?;
         let socket = socket.connect((Ipv4Addr::LOCALHOST, self.port).into()).await?;
@@ -181,8 +181,8 @@ pub(crate) async fn visit(route: Route, hosts: Vec<String>, path: &'static str) 
     for client in 0..8 {
         let (route, hosts) = (route.clone(), Arc::clone(&hosts));
         clients.spawn(async move {
-            for host in hosts.iter().skip(client).step_by(8) {
-                route.connect(client, host).await?.exchange(&route.request(host, path)).await?;
+            for (number, host) in hosts.iter().enumerate().skip(client).step_by(8) {
+                route.connect(number, host).await?.exchange(&route.request(host, path)).await?;
             }
             Ok::<_, Error>(())
         });

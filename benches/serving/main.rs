@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo bench --bench serving            # takes about ten minutes; needs nginx, squid-openssl and 5 GB of disk
 //! cargo bench --bench serving -- 1       # one round of each
+//! cargo bench --bench serving -- memory  # and nothing else; also `handshakes`, `throughput`
 //! ```
 //!
 //! nginx is an origin with one certificate: it neither knows CONNECT nor mints. squid bumps TLS and has in its cache what it is
@@ -40,9 +41,18 @@ async fn main() {
     let stage = Stage::set(HOSTS, LARGE_BYTES, SMALL_BYTES).await;
     let ca_pem = stage.ca_pem();
     println!("| work | unit | nginx | squid | distmirror | of nginx |\n|---|---|---|---|---|---|");
-    memory(&stage, &ca_pem).await;
-    handshakes(&stage, &ca_pem).await;
-    throughput(&stage, &ca_pem, rounds).await;
+    let parts = ["memory", "handshakes", "throughput"];
+    let named: Vec<_> = std::env::args().filter(|argument| parts.contains(&argument.as_str())).collect();
+    let is_wanted = |part: &str| named.is_empty() || named.iter().any(|named| named == part);
+    if is_wanted("memory") {
+        memory(&stage, &ca_pem).await;
+    }
+    if is_wanted("handshakes") {
+        handshakes(&stage, &ca_pem).await;
+    }
+    if is_wanted("throughput") {
+        throughput(&stage, &ca_pem, rounds).await;
+    }
 }
 
 /// A figure of one server, and how much work a second.
