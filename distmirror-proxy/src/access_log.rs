@@ -11,8 +11,8 @@ use tracing::{Level, Span, field};
 
 use crate::{
     body::Body,
+    connection::Connection,
     face::{self, Face},
-    serve::Connection,
 };
 
 /// Whether each request is told of: `log.level = "info,distmirror_proxy::access_log=debug"`.

@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use crate::{
     activity::Watched,
     body::Body,
+    connection::Connection,
     face::Via,
     handshake::{self, Prefixed},
     linger::Lingering,
     listener::Meant,
     metrics::answered,
     refusal::Refusal,
-    serve::Connection,
 };
 
 /// Answers a CONNECT request, and goes on with what comes inside it.

@@ -11,7 +11,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::{Entrance, Proxy, face::Via, serve::Connection, slots::Slots};
+use crate::{Entrance, Proxy, connection::Connection, face::Via, slots::Slots};
 
 /// Answers a connection that comes in at such an entrance, until it and the tunnels in it have ended.
 pub async fn enter<S>(proxy: &Proxy, stream: S, entrance: Entrance)

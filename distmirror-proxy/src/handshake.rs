@@ -12,13 +12,7 @@ use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::{LazyConfigAcceptor, rustls::server::Acceptor, server::TlsStream};
 
-use crate::{
-    face::Via,
-    listener::Meant,
-    metrics::METRICS,
-    refusal::Refusal,
-    serve::{Connection, Shared},
-};
+use crate::{connection::Connection, face::Via, listener::Meant, metrics::METRICS, refusal::Refusal, serve::Shared};
 
 /// Shakes hands, then answers what is asked inside. `meant` decides for whom it is, from the name that SNI asks for.
 ///
@@ -67,9 +61,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         tracing::error!(%host, %error, "cannot mint");
         io::Error::other("no certificate")
     })?;
-    let mut stream = Box::new(hello.into_stream(config).await?);
-    stream.get_mut().1.set_buffer_limit(Some(MOST_UNSENT_BYTES));
-    Ok((stream, via))
+    Ok((Box::new(hello.into_stream(config).await?), via))
 }
 
 /// A record with an alert that ends the connection, as it stands before any key is agreed on (RFC 8446 sections 5.1 and 6).
@@ -142,9 +134,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
-
-/// How much may be encrypted and not yet sent: what a client leaves lying here that takes nothing. With less, sending costs more.
-const MOST_UNSENT_BYTES: usize = 48 * 1024;
 
 /// The content types of TLS records with an alert, and of those that begin a handshake (RFC 8446 section 5.1).
 const TLS_ALERT: u8 = 21;

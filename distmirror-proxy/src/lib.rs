@@ -4,7 +4,7 @@
 //! an answer: stored bytes, or a refusal that says what to do. This crate opens no outbound connection but those of the
 //! catalog and the blob store that it is handed; it has no HTTP client.
 //!
-//! Start reading at [`Proxy`], then `serve`, `face`, `answer`.
+//! Start reading at [`Proxy`], then `connection`, `face`, `answer`.
 //!
 //! # Examples
 //! ```no_run
@@ -31,6 +31,7 @@ mod authority;
 mod body;
 pub mod condition;
 mod connect;
+mod connection;
 pub mod face;
 mod file;
 #[cfg(feature = "fuzzing")]

@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::{
     body::Body,
+    connection::Connection,
     face::{RegistryRequest, Wanted, registry::uri_of_tag},
     metrics::answered,
     refusal::{API_VERSION, Code, Refusal},
-    serve::Connection,
     site,
 };
 

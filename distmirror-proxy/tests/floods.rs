@@ -1,36 +1,21 @@
 //! Clients of HTTP/2 that break its rules to make work (CVE-2023-44487, CVE-2024-27316): frame by frame, since no client does so.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
-use distmirror_core::{
-    Mirror,
-    memory::{MemoryBlobStore, MemoryCatalog},
-};
-use distmirror_proxy::{CertificateAuthority, Entrance, Listener, Options, Proxy};
+use distmirror_proxy::{Entrance, Options};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::client::TlsStream;
 
+#[path = "support/nothing.rs"]
+mod nothing;
 #[path = "support/secure.rs"]
 mod secure;
+use nothing::start;
 use secure::{connector, shake};
-
-/// A proxy that has nothing, inside TLS; its address, and its CA.
-async fn start() -> (SocketAddr, String) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let authority = CertificateAuthority::load_or_create(&folder.path().join("ca")).expect("a new authority");
-    let ca = authority.pem().to_owned();
-    let mirror = Mirror::new(Arc::new(MemoryCatalog::new()), Arc::new(MemoryBlobStore::new()), Default::default());
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = socket.local_addr().expect("it is bound");
-    let options = Options { own_authorities: vec!["mirror.test:3129".to_owned()], ..Options::default() };
-    let proxy = Proxy::new(Arc::new(mirror), authority, options);
-    tokio::spawn(async move { proxy.serve([Listener::new(socket, Entrance::ProxyTls)], std::future::pending()).await });
-    (address, ca)
-}
 
 /// A connection on which HTTP/2 has begun.
 async fn begin(address: SocketAddr, ca: &str) -> TlsStream<TcpStream> {
@@ -105,7 +90,7 @@ async fn is_served(address: SocketAddr, ca: &str) {
 
 #[tokio::test]
 async fn requests_that_are_reset_at_once_end_the_connection() {
-    let (address, ca) = start().await;
+    let (address, ca) = start(Entrance::ProxyTls, Options::default()).await;
     let error = flood(begin(address, &ca).await, |at| {
         let id = 2 * at + 1;
         let headers = frame(HEADERS, END_STREAM | END_HEADERS, id, &request());
@@ -118,7 +103,7 @@ async fn requests_that_are_reset_at_once_end_the_connection() {
 
 #[tokio::test]
 async fn a_head_without_an_end_ends_the_connection() {
-    let (address, ca) = start().await;
+    let (address, ca) = start(Entrance::ProxyTls, Options::default()).await;
     let error = flood(begin(address, &ca).await, |at| match at {
         0 => frame(HEADERS, END_STREAM, 1, &request()),
         _ => frame(CONTINUATION, 0, 1, &large_field(16_000)),

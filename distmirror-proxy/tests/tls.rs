@@ -1,24 +1,23 @@
 //! Listeners that begin with TLS, byte by byte: CONNECT inside HTTP/2, as browsers do it, and clients that never shake hands.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use distmirror_core::{
-    Mirror,
-    memory::{MemoryBlobStore, MemoryCatalog},
-};
-use distmirror_proxy::{CertificateAuthority, Entrance, Listener, Options, Proxy};
+use distmirror_proxy::{Entrance, Options};
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
+#[path = "support/nothing.rs"]
+mod nothing;
 #[path = "support/secure.rs"]
 mod secure;
+use nothing::start;
 use secure::{connector, shake};
 
 type Body = Empty<Bytes>;
@@ -34,24 +33,9 @@ async fn ask(
     sender.send_request(request).await.expect("the server answers")
 }
 
-/// A proxy that listens on a free port and knows nothing; its address, and its CA.
-async fn start(entrance: Entrance, options: Options) -> (SocketAddr, String) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let authority = CertificateAuthority::load_or_create(&folder.path().join("ca")).expect("a new authority");
-    let ca = authority.pem().to_owned();
-    let mirror = Mirror::new(Arc::new(MemoryCatalog::new()), Arc::new(MemoryBlobStore::new()), Default::default());
-    let socket = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = socket.local_addr().expect("it is bound");
-    let proxy = Proxy::new(Arc::new(mirror), authority, options);
-    let listeners = [Listener::new(socket, entrance)];
-    tokio::spawn(async move { proxy.serve(listeners, std::future::pending()).await });
-    (address, ca)
-}
-
 #[tokio::test]
 async fn a_tunnel_in_a_stream() {
-    let options = Options { own_authorities: vec!["mirror.test:3129".to_owned()], ..Options::default() };
-    let (address, ca) = start(Entrance::ProxyTls, options).await;
+    let (address, ca) = start(Entrance::ProxyTls, Options::default()).await;
     let connector = connector(&ca);
     let outer = shake(&connector, "mirror.test", TcpStream::connect(address).await.unwrap()).await;
     let connected = ask(outer, Request::connect("files.test:443").body(Body::new()).unwrap()).await;
