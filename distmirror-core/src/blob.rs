@@ -63,7 +63,7 @@ impl BlobBody {
     /// All the bytes, in memory: for what is known to be small.
     ///
     /// # Errors
-    /// [`Error::StorageUnavailable`](crate::Error::StorageUnavailable), and whatever ends the stream.
+    /// [`Error::StorageUnavailable`], and whatever ends the stream.
     pub async fn collect(self) -> Result<Bytes> {
         match self {
             Self::Stream(body) => {
@@ -135,8 +135,8 @@ pub struct BlobStat {
 /// 2. When `put` returns `Ok`, or `stat` tells a size, the blob is durable: it survives the power being cut.
 /// 3. `put` of a blob that is there succeeds and leaves the right bytes, also when those that were there are damaged.
 /// 4. `get` with a range gives exactly those bytes; the range lies within the blob or the call fails.
-/// 5. What is not there is [`Error::BlobMissing`](crate::Error::BlobMissing) from `get` and `None` from `stat`. Trouble is
-///    [`Error::StorageUnavailable`](crate::Error::StorageUnavailable), and never looks like absence.
+/// 5. What is not there is [`Error::BlobMissing`] from `get` and `None` from `stat`. Trouble is
+///    [`Error::StorageUnavailable`], and never looks like absence.
 /// 6. `list` names every blob once and nothing that is no blob.
 ///
 /// There is no operation that removes a blob.
