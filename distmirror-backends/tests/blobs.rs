@@ -112,8 +112,11 @@ async fn a_deleted_file_is_missing_and_a_truncated_one_has_no_such_range() {
 async fn a_directory_that_went_away_is_unavailable_and_nothing_is_written_in_its_place() {
     let (directory, store) = local().await;
     let blob = put(&*store, b"kept").await;
+    store.get(&blob, None).await.unwrap();
     let (root, away) = (directory.path().join("store"), directory.path().join("away"));
     fs::rename(&root, &away).unwrap();
+    // A small blob stays open for a second.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_all_unavailable(&*store, &blob).await;
     // As an empty mount point.
     fs::create_dir(&root).unwrap();
