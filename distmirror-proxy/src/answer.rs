@@ -22,7 +22,7 @@ pub(crate) async fn hit(
     method: &Method,
     request: &HeaderMap,
 ) -> Result<Response<Body>, Refusal> {
-    let etag = ["\"sha256:", &held.blob.hex(), "\""].concat();
+    let etag = format!("\"{}\"", held.blob);
     let last_modified = held.last_modified.as_deref().and_then(|text| httpdate::parse_http_date(text).ok());
     let stored = Validators { etag: &etag, last_modified };
     let fields = || representation_fields(held, &etag);
@@ -69,16 +69,17 @@ async fn send(
 fn representation_fields(held: &Held, etag: &str) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(16);
     insert(&mut fields, header::ETAG, etag);
-    let digest = ["sha-256=:", &STANDARD.encode(held.blob.as_bytes()), ":"].concat();
-    insert(&mut fields, HeaderName::from_static("repr-digest"), &digest);
+    insert(
+        &mut fields,
+        HeaderName::from_static("repr-digest"),
+        &format!("sha-256=:{}:", STANDARD.encode(held.blob.as_bytes())),
+    );
     fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
     fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    fields.insert(HeaderName::from_static("cache-status"), HeaderValue::from_static("distmirror; hit"));
-    match held.content_type.as_deref() {
-        Some(content_type) => insert(&mut fields, header::CONTENT_TYPE, content_type),
-        None => drop(fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))),
-    }
+    fields.insert("cache-status", HeaderValue::from_static("distmirror; hit"));
+    let content_type = held.content_type.as_deref().unwrap_or("application/octet-stream");
+    insert(&mut fields, header::CONTENT_TYPE, content_type);
     for (name, value) in [
         (header::LAST_MODIFIED, &held.last_modified),
         (header::CONTENT_DISPOSITION, &held.content_disposition),
